@@ -1,0 +1,46 @@
+"""Every error that Glioscope raises on purpose.
+
+GlioscopeError(Exception)
+├── CaseError(ValueError)         a scan is missing, doubled, damaged or unreadable
+├── GeometryError(ValueError)     grids differ, an affine is singular, a spacing is not positive
+├── LabelError(ValueError)        a label value that the scheme does not know
+├── ConfigError(ValueError)       an unknown key, a wrong type, settings that clash
+├── RunError(RuntimeError)        a run folder that cannot go on: mismatch, no space, interrupted
+├── ModelError(RuntimeError)      a model folder or weight file that is missing, damaged or foreign
+└── DependencyError(ImportError)  an optional package that this command needs is not installed
+
+Messages follow one grammar: which thing, what it has, what it must have, what to do. The command line prints the
+message on one line and exits with 2 (3 where other cases of a batch succeeded); any other exception is a defect.
+"""
+
+
+class GlioscopeError(Exception):
+    """Root of the tree: catching it catches every deliberate error of this package."""
+
+
+class CaseError(GlioscopeError, ValueError):
+    """A case cannot be used: a sequence is missing, doubled, damaged or unreadable."""
+
+
+class GeometryError(GlioscopeError, ValueError):
+    """Grids that must agree differ, or an affine does not describe a voxel grid."""
+
+
+class LabelError(GlioscopeError, ValueError):
+    """A label map holds a value outside its scheme, or values that are not whole numbers."""
+
+
+class ConfigError(GlioscopeError, ValueError):
+    """A setting is unknown, of the wrong type, or clashes with another."""
+
+
+class RunError(GlioscopeError, RuntimeError):
+    """A run or output folder cannot be written or continued."""
+
+
+class ModelError(GlioscopeError, RuntimeError):
+    """A model folder is missing, damaged, or does not fit this version."""
+
+
+class DependencyError(GlioscopeError, ImportError):
+    """An optional dependency is absent; the message names the extra that brings it."""

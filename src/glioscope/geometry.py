@@ -1,0 +1,173 @@
+"""Where voxels lie in space: grids, boxes, orientations.
+
+Space first. Scanner space is RAS+: x grows to the patient's right, y to anterior, z to superior, in millimetres. An
+array axis i, j, k need not follow those directions; the affine of a grid maps a voxel index to millimetres. "LPS"
+below is the *storage order* of an array (i grows to the left, and so on), never another coordinate space.
+
+Everything here is arithmetic on shapes and affines, with exact ways back; resampling lives in `preprocessing`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from glioscope.errors import GeometryError
+
+Shape3 = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """A voxel grid: its shape and the affine that places it in RAS+ millimetres.
+
+    Raises
+    ------
+    GeometryError
+        The shape is not three positive numbers; the affine is not 4×4, not finite, or singular.
+    """
+
+    shape: Shape3
+    affine: NDArray[np.float64]
+    """(4, 4), voxel index to RAS+ millimetres."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        affine = np.array(self.affine, np.float64)
+        if len(shape) != 3 or min(shape) < 1:
+            raise GeometryError(f"grid has shape {shape}; it needs three axes of at least one voxel")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError("grid has an affine that is not a finite 4x4 matrix; repair the file's header")
+        edges = np.linalg.norm(affine[:3, :3], axis=0)
+        if edges.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / np.where(edges > 0, edges, 1))) < 1e-3:
+            raise GeometryError("grid has a singular affine (an axis of length 0); repair the file's header")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Voxel edge lengths along i, j, k in millimetres (column norms, so right for oblique grids)."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    @property
+    def orientation(self) -> str:
+        """Storage order as three letters, such as 'RAS' or 'LPS': where i, j and k grow to."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+    def matches(self, other: "Grid", *, tolerance_mm: float = 1e-3) -> bool:
+        """Return whether both grids have one shape and no corner lies further apart than `tolerance_mm`."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
+        difference = (self.affine[:3, :3] - other.affine[:3, :3]) @ corners
+        difference += (self.affine[:3, 3] - other.affine[:3, 3])[:, None]
+        return bool(np.linalg.norm(difference, axis=0).max() <= tolerance_mm)
+
+    def crop(self, box: "Box") -> "Grid":
+        """Return the grid of the voxels inside `box`; the box may reach beyond the grid (padding)."""
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ np.array(box.start)
+        return Grid(box.shape, affine)
+
+    def describe(self) -> str:
+        """Return one phrase for messages: shape, spacing, orientation, origin."""
+        spacing = ", ".join(f"{s:.4g}" for s in self.spacing_mm)
+        origin = ", ".join(f"{v:.4g}" for v in self.affine[:3, 3])
+        return f"shape {self.shape}, spacing ({spacing}) mm, {self.orientation}, origin ({origin}) mm"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box of voxels: `start` inclusive, `stop` exclusive, along i, j, k. May reach outside an array."""
+
+    start: Shape3
+    stop: Shape3
+
+    @property
+    def shape(self) -> Shape3:
+        """Edge lengths in voxels."""
+        i, j, k = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return i, j, k
+
+
+def bounding_box(mask: NDArray[np.bool_], *, margin: int = 0) -> Box:
+    """Return the smallest box around the True voxels, grown by `margin` but kept inside the array.
+
+    Parameters
+    ----------
+    mask : (i, j, k) bool
+        An empty mask gives the box of the whole array, so that nothing is ever cropped away.
+    """
+    start, stop = [], []
+    for axis in range(3):
+        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if line.size == 0:
+            return Box((0, 0, 0), mask.shape)  # type: ignore[arg-type]
+        start.append(max(0, int(line[0]) - margin))
+        stop.append(min(mask.shape[axis], int(line[-1]) + 1 + margin))
+    return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
+
+
+def centred_box(box: Box, shape: Shape3) -> Box:
+    """Return a box of `shape` around the centre of `box`; it may reach outside the array or cut the box."""
+    start = tuple(a + (b - a - n) // 2 for a, b, n in zip(box.start, box.stop, shape, strict=True))
+    stop = tuple(a + n for a, n in zip(start, shape, strict=True))
+    return Box(start, stop)  # type: ignore[arg-type]
+
+
+def _overlap(box: Box, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    inside = [(max(a, 0), min(b, n)) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
+    inside = [(a, max(a, b)) for a, b in inside]
+    array = tuple(slice(a, b) for a, b in inside)
+    cut = tuple(slice(a - s, b - s) for (a, b), s in zip(inside, box.start, strict=True))
+    return array, cut
+
+
+def cut(array: NDArray[Any], box: Box, *, fill: float = 0) -> NDArray[Any]:
+    """Return the voxels of `array` inside `box`, `fill` where the box reaches outside.
+
+    Parameters
+    ----------
+    array : (..., i, j, k)
+        Leading axes are kept.
+    """
+    out = np.full((*array.shape[:-3], *box.shape), fill, array.dtype)
+    source, target = _overlap(box, array.shape[-3:])
+    out[(..., *target)] = array[(..., *source)]
+    return out
+
+
+def paste(piece: NDArray[Any], box: Box, shape: Shape3, *, fill: float = 0) -> NDArray[Any]:
+    """Return an array of `shape` holding `piece` at `box` and `fill` elsewhere: the way back from `cut`."""
+    out = np.full((*piece.shape[:-3], *shape), fill, piece.dtype)
+    target, source = _overlap(box, shape)
+    out[(..., *target)] = piece[(..., *source)]
+    return out
+
+
+def reorient(array: NDArray[Any], grid: Grid, codes: str = "RAS") -> tuple[NDArray[Any], Grid]:
+    """Return array and grid in the storage order nearest to `codes`: axes swapped and flipped, never resampled.
+
+    ``reorient(*reorient(a, g, "RAS"), g.orientation)`` gives `a` and `g` back, exactly, oblique grids included.
+
+    Parameters
+    ----------
+    array : (i, j, k)
+        On `grid`. The result is a view where numpy can make one.
+    codes : str
+        Three letters, one of each pair L/R, P/A, I/S.
+    """
+    transform = ornt_transform(io_orientation(grid.affine), axcodes2ornt(tuple(codes)))
+    turned = apply_orientation(array, transform)
+    return turned, Grid(turned.shape, grid.affine @ inv_ornt_aff(transform, grid.shape))

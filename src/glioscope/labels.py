@@ -1,0 +1,217 @@
+"""Label values of each BraTS year, the regions built from them, and the way back.
+
+BraTS scores nested *regions*: whole tumour (WT) contains tumour core (TC) contains enhancing tumour (ET). Files hold
+*labels*, whose numbers changed over the years: 4 is enhancing tumour until 2022, resection cavity in the 2024 glioma
+task, and oedema in the paediatric one. A `LabelScheme` says what the numbers of one year mean.
+
+Sources: Menze et al. 2015, doi 10.1109/TMI.2014.2377694; Baid et al. 2021, arXiv 2107.02314; de Verdier et al. 2024,
+arXiv 2405.18368 (post-treatment); Kazerooni et al. 2024, arXiv 2404.15009 (paediatric); Antonelli et al. 2022,
+doi 10.1038/s41467-022-30695-9 (Medical Segmentation Decathlon).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.errors import LabelError
+
+REGIONS = ("WT", "TC", "ET")
+"""Order of the region axis everywhere: whole tumour, tumour core, enhancing tumour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelScheme:
+    """What the numbers of a label map mean.
+
+    Background is 0 in every scheme and is not listed.
+    """
+
+    name: str
+    meanings: Mapping[int, str]
+    """Label value to the tissue's abbreviation: NCR, NETC, ED, SNFH, ET, RC, CC, GTV."""
+    regions: Mapping[str, tuple[int, ...]]
+    """Region name to the label values it is the union of."""
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label values that may occur, background included, ascending."""
+        return (0, *sorted(self.meanings))
+
+
+def _scheme(name: str, meanings: dict[int, str], regions: dict[str, tuple[int, ...]]) -> LabelScheme:
+    return LabelScheme(name=name, meanings=MappingProxyType(meanings), regions=MappingProxyType(regions))
+
+
+SCHEMES: Mapping[str, LabelScheme] = MappingProxyType(
+    {
+        scheme.name: scheme
+        for scheme in (
+            _scheme(
+                "brats2018",  # 2017 to 2022
+                {1: "NCR", 2: "ED", 4: "ET"},
+                {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)},
+            ),
+            _scheme(
+                "brats2023",  # 2023 to 2025, pre-treatment glioma, Africa, meningioma, metastases of 2023
+                {1: "NCR", 2: "ED", 3: "ET"},
+                {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)},
+            ),
+            _scheme(
+                "brats2024",  # post-treatment glioma and metastases: the cavity is in neither TC nor WT
+                {1: "NETC", 2: "SNFH", 3: "ET", 4: "RC"},
+                {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,), "NETC": (1,), "SNFH": (2,), "RC": (4,)},
+            ),
+            _scheme(
+                "brats2024-ped",
+                {1: "ET", 2: "NETC", 3: "CC", 4: "ED"},
+                {"WT": (1, 2, 3, 4), "TC": (1, 2, 3), "ET": (1,), "NETC": (2,), "CC": (3,), "ED": (4,)},
+            ),
+            _scheme("brats2024-men-rt", {1: "GTV"}, {"GTV": (1,)}),
+            _scheme(
+                "msd",  # Medical Segmentation Decathlon, task 01
+                {1: "ED", 2: "NCR", 3: "ET"},
+                {"WT": (1, 2, 3), "TC": (2, 3), "ET": (3,)},
+            ),
+        )
+    }
+)
+
+
+def scheme_named(name: str) -> LabelScheme:
+    """Return the scheme called `name`.
+
+    Raises
+    ------
+    LabelError
+        No scheme has that name; the message lists those that exist.
+    """
+    try:
+        return SCHEMES[name]
+    except KeyError:
+        raise LabelError(f"label scheme '{name}' is not known; choose one of {', '.join(SCHEMES)}") from None
+
+
+def detect_scheme(values: Iterable[int], *, subject: str = "label map") -> LabelScheme:
+    """Return the scheme that a data set of this project's scope uses, told by its label values.
+
+    Parameters
+    ----------
+    values : iterable of int
+        Values that occur in one map, or better in all maps of a data set; background may be among them.
+    subject : str
+        What the error message calls the maps.
+
+    Returns
+    -------
+    LabelScheme
+        `brats2018` if 4 occurs without 3, `brats2024` if both occur, else `brats2023`. Maps holding only 0, 1 and 2
+        fit both years; `brats2023` is returned, and since 1 and 2 mean the same in both, nothing hangs on it. The
+        schemes `msd` and `brats2024-ped` cannot be told from values and must be named.
+
+    Raises
+    ------
+    LabelError
+        A value outside 0 to 4 occurs.
+    """
+    present = {int(v) for v in values}
+    unknown = sorted(present - {0, 1, 2, 3, 4})
+    if unknown:
+        raise LabelError(
+            f"{subject}: has label values {unknown}; BraTS label maps hold 0 to 4. Check that this is a segmentation."
+        )
+    if 4 in present:
+        return SCHEMES["brats2024"] if 3 in present else SCHEMES["brats2018"]
+    return SCHEMES["brats2023"]
+
+
+def check_labels(labels: NDArray, scheme: LabelScheme, *, subject: str = "label map") -> None:
+    """Raise `LabelError` naming each value of `labels` that `scheme` does not know, with its voxel count."""
+    values, counts = np.unique(labels, return_counts=True)
+    bad = [f"{v:g} ({n} voxels)" for v, n in zip(values, counts, strict=True) if v not in scheme.values]
+    if bad:
+        raise LabelError(
+            f"{subject}: has label {', '.join(bad)}; scheme '{scheme.name}' knows {list(scheme.values)}. "
+            "Name the right scheme with --scheme."
+        )
+
+
+def regions_from_labels(
+    labels: NDArray[np.integer], scheme: LabelScheme, *, names: tuple[str, ...] = REGIONS
+) -> NDArray[np.bool_]:
+    """Return one mask per region, axis 0 in the order of `names`.
+
+    Parameters
+    ----------
+    labels : (i, j, k) integer
+        Label map in `scheme`.
+    names : tuple of str
+        Regions wanted; each must be a region of the scheme.
+
+    Returns
+    -------
+    (region, i, j, k) bool
+        All False for an empty map.
+
+    Raises
+    ------
+    LabelError
+        The map holds a value that the scheme does not know, or the scheme lacks a region.
+    """
+    missing = [name for name in names if name not in scheme.regions]
+    if missing:
+        raise LabelError(f"scheme '{scheme.name}' has no region {missing}; it has {list(scheme.regions)}")
+    check_labels(labels, scheme)
+    table = np.zeros((len(names), max(scheme.values) + 1), bool)
+    for row, name in enumerate(names):
+        table[row, list(scheme.regions[name])] = True
+    return table[:, labels]
+
+
+def labels_from_regions(regions: NDArray[np.bool_], scheme: LabelScheme) -> NDArray[np.uint8]:
+    """Return the label map whose WT, TC and ET are `regions`, made nested where they are not.
+
+    A voxel in ET counts as TC and WT too, and one in TC as WT: the inner region wins, as it does in the reference.
+
+    Parameters
+    ----------
+    regions : (3, i, j, k) bool
+        WT, TC, ET.
+
+    Returns
+    -------
+    (i, j, k) uint8
+        Oedema where only WT, necrotic core where TC without ET, enhancing tumour where ET.
+    """
+    value_of = {meaning: value for value, meaning in scheme.meanings.items()}
+    core = value_of.get("NCR", value_of.get("NETC"))
+    oedema = value_of.get("ED", value_of.get("SNFH"))
+    enhancing = value_of.get("ET")
+    if core is None or oedema is None or enhancing is None:
+        raise LabelError(f"scheme '{scheme.name}' has no labels for WT, TC and ET; choose a glioma scheme")
+    whole, tumour_core, enhancing_mask = regions
+    labels = np.zeros(whole.shape, np.uint8)
+    labels[whole] = oedema
+    labels[tumour_core] = core
+    labels[enhancing_mask] = enhancing
+    return labels
+
+
+def convert_labels(labels: NDArray[np.integer], source: LabelScheme, target: LabelScheme) -> NDArray[np.uint8]:
+    """Return `labels` renumbered from one scheme to another by WT, TC and ET.
+
+    Raises
+    ------
+    LabelError
+        The map uses a tissue that the target cannot express (a resection cavity in a pre-treatment scheme).
+    """
+    check_labels(labels, source)
+    if source.name == target.name:
+        return labels.astype(np.uint8)
+    outside = set(source.meanings) - set(source.regions.get("WT", ()))
+    lost = [v for v in outside if np.any(labels == v)]
+    if lost:
+        raise LabelError(f"label {lost} of '{source.name}' has no counterpart in '{target.name}'; keep the scheme")
+    return labels_from_regions(regions_from_labels(labels, source), target)

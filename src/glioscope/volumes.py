@@ -1,0 +1,229 @@
+"""Reading and writing NIfTI volumes: checked on the way in, atomic on the way out.
+
+A volume is a pair of an array and its `Grid`. Reading refuses what cannot be a scan (damaged, complex, colour, four
+axes where three are due) with a `CaseError` that names the file. Writing puts a complete file beside the target and
+renames it, so a reader never meets half a file.
+"""
+
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from glioscope.errors import CaseError, GeometryError, LabelError, RunError
+from glioscope.geometry import Grid
+
+MAX_VOXELS = 1024**3
+"""A volume of more voxels than this is refused before any of it is read (a 1024³ scan is not a brain MRI)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """An array on a grid. `data` is (i, j, k); reading gives float32, label maps uint8."""
+
+    data: NDArray[Any]
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFile:
+    """Where one sequence lies: a file, and which 3-D volume of it if the file is 4-D (Decathlon)."""
+
+    path: Path
+    channel: int | None = None
+
+
+def _open(path: Path) -> nib.Nifti1Image:
+    if not path.is_file():
+        raise CaseError(f"{path}: no such file")
+    try:
+        image = nib.load(path)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, struct.error) as error:
+        raise CaseError(f"{path}: not a readable NIfTI file ({_first_line(error)}); copy or convert it again") from error
+    if not isinstance(image, nib.Nifti1Pair):  # Nifti1Image, Nifti2Image and .hdr/.img pairs derive from it
+        raise CaseError(f"{path}: is {type(image).__name__}, not NIfTI; convert it to .nii.gz")
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise CaseError(f"{path}: voxels are {dtype}, not real numbers; export the scan as a grey-scale image")
+    shape = image.shape
+    if not shape or min(shape) < 1 or int(np.prod(shape, dtype=object)) > MAX_VOXELS:
+        raise CaseError(f"{path}: header claims shape {shape}; no MRI volume has it, the header is damaged")
+    return cast(nib.Nifti1Image, image)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _shape3(path: Path, shape: tuple[int, ...], channel: int | None) -> tuple[int, ...]:
+    """Return the 3-D shape, dropping trailing axes of length 1; refuse what is not one volume."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if channel is not None:
+        if len(shape) != 4 or channel >= shape[3]:
+            raise CaseError(f"{path}: has shape {shape}; channel {channel} of a 4-D file was wanted")
+        return shape[:3]
+    if len(shape) != 3:
+        raise CaseError(f"{path}: has shape {shape}; one 3-D volume is needed. Split the file into one per sequence.")
+    return shape
+
+
+def _grid(path: Path, shape: tuple[int, ...], image: nib.Nifti1Image) -> Grid:
+    try:
+        return Grid(cast(tuple[int, int, int], shape), image.affine)
+    except GeometryError as error:
+        raise GeometryError(f"{path}: {error}") from error
+
+
+def read_grid(file: VolumeFile | Path) -> Grid:
+    """Return the grid of a file from its header alone."""
+    file = VolumeFile(file) if isinstance(file, Path) else file
+    image = _open(file.path)
+    return _grid(file.path, _shape3(file.path, image.shape, file.channel), image)
+
+
+def read_volume(file: VolumeFile | Path, *, dtype: Any = np.float32) -> Volume:
+    """Read one volume.
+
+    Parameters
+    ----------
+    file : VolumeFile or Path
+        `.nii` or `.nii.gz`.
+    dtype : numpy dtype
+        Of the result; scaling (`scl_slope`) is applied first.
+
+    Returns
+    -------
+    Volume
+        (i, j, k) in the file's own storage order. NaN and infinity are kept; `preprocessing` judges them.
+
+    Raises
+    ------
+    CaseError
+        The file is missing, truncated, not NIfTI, not real-valued or not one volume.
+    GeometryError
+        The affine is singular or not finite.
+    """
+    file = VolumeFile(file) if isinstance(file, Path) else file
+    image = _open(file.path)
+    shape = _shape3(file.path, image.shape, file.channel)
+    grid = _grid(file.path, shape, image)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if file.channel is None:
+                data = np.asarray(image.dataobj, dtype).reshape(shape)
+            else:
+                data = np.asarray(image.dataobj[..., file.channel], dtype).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+        raise CaseError(
+            f"{file.path}: voxels cannot be read ({_first_line(error)}); the file is truncated or damaged, copy it again"
+        ) from error
+    return Volume(data, grid)
+
+
+def read_volumes(files: Sequence[VolumeFile]) -> list[Volume]:
+    """Read several volumes side by side in threads (decompression releases the interpreter lock)."""
+    if len(files) < 2:
+        return [read_volume(f) for f in files]
+    with ThreadPoolExecutor(max_workers=min(len(files), os.cpu_count() or 1)) as pool:
+        return list(pool.map(read_volume, files))
+
+
+def read_labels(file: VolumeFile | Path) -> Volume:
+    """Read a label map as uint8.
+
+    Raises
+    ------
+    LabelError
+        A value is not a whole number from 0 to 255. Float files with whole values are accepted.
+    """
+    path = file.path if isinstance(file, VolumeFile) else file
+    volume = read_volume(file, dtype=np.float32)
+    data = volume.data
+    labels = np.zeros(data.shape, np.uint8)
+    with np.errstate(invalid="ignore"):
+        np.copyto(labels, data, casting="unsafe", where=(data >= 0) & (data <= 255))
+    odd = labels != data
+    if odd.any():
+        raise LabelError(
+            f"{path}: {int(odd.sum())} voxels hold values such as {data[odd][0]:g}; a label map has whole numbers "
+            "from 0 to 255. Is this a scan or a probability map?"
+        )
+    return Volume(labels, volume.grid)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a scratch path beside `path` and rename it to `path` when the block ends well; else remove it.
+
+    Raises
+    ------
+    RunError
+        The folder cannot be written or the disk is full.
+    """
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be written ({error.strerror}); choose another output folder") from error
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.chmod(0o666 & ~_umask())
+        scratch.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8), complete or not at all."""
+    with atomic_path(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_volume(path: Path, data: NDArray[Any], grid: Grid) -> None:
+    """Write an array as NIfTI-1 in its own dtype, complete or not at all.
+
+    Parameters
+    ----------
+    data : (i, j, k)
+        Must have the grid's shape. Boolean is written as uint8.
+
+    Raises
+    ------
+    GeometryError
+        Array and grid differ in shape.
+    RunError
+        The file cannot be written.
+    """
+    if data.shape != grid.shape:
+        raise GeometryError(f"{path.name}: array has shape {data.shape} but its grid {grid.shape}")
+    stored = data.astype(np.uint8) if data.dtype == bool else data
+    image = nib.Nifti1Image(stored, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(grid.affine, code=1)
+    image.set_qform(grid.affine, code=1)  # the nearest rigid form; sform keeps the exact affine
+    with atomic_path(path) as scratch:
+        nib.save(image, scratch)
