@@ -1,0 +1,5 @@
+"""Pictures and pages: one self-contained HTML file per case, cohort, run, evaluation or comparison."""
+
+from glioscope.report.figures import draw_curves
+
+__all__ = ["draw_curves"]

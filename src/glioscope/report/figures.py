@@ -1,0 +1,149 @@
+"""Charts: curves of a training, boxes of scores, scores against volume.
+
+In: plain columns of numbers. Out: a PNG file or an SVG as bytes. Matplotlib is used through its objects and the Agg
+canvas alone, never through pyplot, so nothing here leaves global state and threads may draw at once.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from glioscope.errors import RunError
+from glioscope.report.style import MUTED, RULE, TEXT, TRAINING, VALIDATION, ink_of
+from glioscope.volumes import atomic_path
+
+Columns = Mapping[str, NDArray[np.float64]]
+
+
+def read_history(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of a `history.csv` as numbers, NaN where a cell is empty or not a number.
+
+    Raises
+    ------
+    RunError
+        The file is missing or has no header. A file with a header alone gives empty columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            names, rows = list(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: no readable history ({error}); a training writes it after its first steps") from error
+    if not names:
+        raise RunError(f"{path}: is empty; a history has a header line such as 'step,epoch,seconds,…'")
+    return {name: np.array([_number(row.get(name)) for row in rows], np.float64) for name in names}
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return math.nan
+
+
+def draw_curves(history_csv: Path, png_path: Path) -> None:
+    """Draw loss, Dice, accuracy and learning rate of a training, and write them as one PNG.
+
+    Parameters
+    ----------
+    history_csv : Path
+        As a training writes it: columns step, train_loss, train_dice, train_accuracy, val_loss, val_dice, val_dice_WT,
+        val_dice_TC, val_dice_ET, val_accuracy, learning_rate; empty cells where nothing was measured. Absent columns
+        leave their panel saying so.
+    png_path : Path
+        Written complete or not at all.
+    """
+    figure = curves_figure(read_history(history_csv))
+    with atomic_path(png_path) as scratch:
+        figure.savefig(scratch, format="png", dpi=110)
+
+
+def curves_figure(history: Columns) -> Figure:
+    """Return the four panels of a training: loss, Dice, accuracy, learning rate."""
+    figure = new_figure(11, 6.4)
+    axes = figure.subplots(2, 2, sharex=True)
+    _pair(axes[0, 0], history, "train_loss", "val_loss", title="Loss")
+    _dice_panel(axes[0, 1], history)
+    _pair(axes[1, 0], history, "train_accuracy", "val_accuracy", title="Voxel accuracy")
+    _line(axes[1, 1], history, "learning_rate", "learning rate", TEXT, smooth=False)
+    axes[1, 1].set_title("Learning rate", loc="left", color=TEXT, fontsize=11, fontweight="bold")
+    for axis in axes[1]:
+        axis.set_xlabel("step", color=MUTED)
+    for axis in axes.flat:
+        _finish(axis)
+    return figure
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a white figure of `width` by `height` inches on the Agg canvas."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _pair(axis: Axes, history: Columns, train: str, validation: str, *, title: str) -> None:
+    _line(axis, history, train, "training", TRAINING)
+    _line(axis, history, validation, "validation", VALIDATION, smooth=False)
+    axis.set_title(title, loc="left", color=TEXT, fontsize=11, fontweight="bold")
+
+
+def _dice_panel(axis: Axes, history: Columns) -> None:
+    _line(axis, history, "train_dice", "training, mean", TRAINING)
+    for region in ("WT", "TC", "ET"):
+        _line(axis, history, f"val_dice_{region}", f"validation {region}", ink_of(region), smooth=False)
+    _line(axis, history, "val_dice", "validation, mean", TEXT, smooth=False)
+    axis.set_title("Dice", loc="left", color=TEXT, fontsize=11, fontweight="bold")
+    axis.set_ylim(0, 1)
+
+
+def _line(axis: Axes, history: Columns, column: str, label: str, colour: str, *, smooth: bool = True) -> None:
+    values = history.get(column)
+    if values is None or not np.isfinite(values).any():
+        return
+    steps = history.get("step")
+    x = steps if steps is not None and np.isfinite(steps).all() else np.arange(len(values), dtype=np.float64)
+    known = np.isfinite(values)
+    x, y = x[known], values[known]
+    many = smooth and y.size > 60
+    if many:  # single steps of batch 1 are noise: the pale line is each step, the strong one their running mean
+        axis.plot(x, y, color=colour, linewidth=0.6, alpha=0.3)
+        y = running_mean(y, max(5, y.size // 40))
+    marker = "o" if not smooth and y.size <= 40 and not column.startswith("learning") else None
+    axis.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
+
+
+def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the mean of the last `width` values at each place (of fewer at the start)."""
+    total = np.cumsum(np.concatenate([[0.0], values]))
+    stop = np.arange(1, values.size + 1)
+    start = np.maximum(0, stop - width)
+    return (total[stop] - total[start]) / (stop - start)
+
+
+def _finish(axis: Axes) -> None:
+    axis.grid(color=RULE, linewidth=0.6)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color(RULE)
+    axis.tick_params(colors=MUTED, labelsize=9)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False, fontsize=8.5, labelcolor=TEXT)
+    elif not axis.has_data():
+        axis.text(0.5, 0.5, "not measured yet", transform=axis.transAxes, ha="center", va="center", color=MUTED)
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG (sharp at any zoom, small), without a date in it."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()

@@ -1,0 +1,36 @@
+"""Colours and names that mean the same on every page and in every figure.
+
+The three region colours are blue, magenta and gold of the IBM colour-blind safe palette: told apart under protanopia,
+deuteranopia and tritanopia, and by lightness alone in a grey print. `INK` holds the same hues darkened, for lines and
+text on white, where gold would be too faint.
+"""
+
+REGION_COLOURS = {"WT": "#648fff", "TC": "#dc267f", "ET": "#ffb000"}
+"""On images (dark ground)."""
+REGION_INK = {"WT": "#3a63d8", "TC": "#b3155f", "ET": "#9a6a00"}
+"""On paper (white ground): at least 4.5 to 1 in contrast."""
+REGION_NAMES = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
+SEQUENCE_NAMES = {"t1n": "T1", "t1c": "T1 contrast", "t2w": "T2", "t2f": "FLAIR"}
+TEXT = "#1c2530"
+MUTED = "#5b6775"
+RULE = "#d8dde3"
+TRAINING = "#7a8594"
+VALIDATION = "#0b6e6e"
+
+OTHER_REGION = "#009e73"
+"""Any region beyond WT, TC and ET (a resection cavity, say)."""
+
+
+def colour_of(region: str) -> str:
+    """Return the colour of a region on images."""
+    return REGION_COLOURS.get(region, OTHER_REGION)
+
+
+def ink_of(region: str) -> str:
+    """Return the colour of a region on white."""
+    return REGION_INK.get(region, "#00664b")
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return '#rrggbb' as three numbers from 0 to 255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
