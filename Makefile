@@ -1,0 +1,51 @@
+# Every target does its own set-up: git, make and Python 3.11 or later are all it needs.
+#
+#   make demo     the whole route on synthetic patients, with a report in demo/report.html (about six minutes)
+#   make test     all tests, with coverage
+#   make install  only the set-up: .venv with the pinned packages and Glioscope itself
+#   make check    before a commit: format, lint, types, spelling, import order, fast tests (under a minute)
+#   make format   mend what `check` can mend
+#   make clean    remove what these made, .venv apart
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Tests run on two workers; each keeps to one thread, or they would fight for the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: install demo test check lint fast format clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+		f"{sys.executable} is Python {sys.version.split()[0]}; Glioscope needs 3.11 or later: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/glioscope demo --output demo
+
+test: $(INSTALLED)
+	$(PYTEST) --cov --cov-report=term
+
+check: lint fast
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell src tests docs *.md
+
+fast: $(INSTALLED)
+	$(PYTEST) --quiet --durations=0 --durations-min=2 -m "not slow and not browser" tests/architecture tests/unit
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build demo htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

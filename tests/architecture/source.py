@@ -1,0 +1,62 @@
+"""What the architecture tests read: every module of the package, parsed."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "glioscope"
+
+ROOMS = (
+    *("errors", "labels", "geometry", "volumes", "cases", "phantom", "raw", "preprocessing", "augment", "network"),
+    *("losses", "metrics", "runs", "engines", "inference", "training", "evaluation", "measure", "quality", "report"),
+    *("segmentation", "cluster", "cli", "web"),
+)
+"""A room imports only rooms to its left."""
+
+TORCH_ROOMS = ("augment", "network", "losses", "training")
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One source file."""
+
+    path: Path
+    tree: ast.Module
+
+    @property
+    def name(self) -> str:
+        """Path below the package, as in `report/figures.py`."""
+        return self.path.relative_to(PACKAGE).as_posix()
+
+    @property
+    def room(self) -> str:
+        """First part of the name: a module, or a folder of modules."""
+        return self.path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def modules() -> list[Module]:
+    """Every module of the package, sorted by path."""
+    return [Module(path, ast.parse(path.read_text("utf-8"))) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+def rooms() -> list[str]:
+    """The rooms that exist, in order of dependence."""
+    found = {module.room for module in modules()} - {"__init__", "__main__"}
+    return [room for room in ROOMS if room in found]
+
+
+def imports(tree: ast.AST) -> list[tuple[str, tuple[str, ...], int]]:
+    """Every import below `tree`: the module, the names taken from it (none for a plain import), the line."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.append((node.module, tuple(alias.name for alias in node.names), node.lineno))
+        elif isinstance(node, ast.Import):
+            found.extend((alias.name, (), node.lineno) for alias in node.names)
+    return found
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method below `tree`, nested ones too."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]

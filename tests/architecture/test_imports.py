@@ -1,0 +1,135 @@
+"""Rooms import one way; torch stays where it belongs; nothing hides an import inside a function."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from architecture.source import PACKAGE, ROOMS, ROOT, TORCH_ROOMS, Module, functions, imports, modules, rooms
+
+MODULES = modules()
+ENTRY_POINTS = ("__init__", "__main__")
+
+
+def imported_rooms(module: Module) -> list[tuple[str, int]]:
+    found = []
+    for name, names, line in imports(module.tree):
+        if name == "glioscope":
+            found.extend((taken, line) for taken in names if taken in ROOMS)
+        elif name.startswith("glioscope."):
+            found.append((name.split(".")[1], line))
+    return found
+
+
+def test_every_module_stands_in_a_known_room() -> None:
+    unknown = [module.name for module in MODULES if module.room not in (*ROOMS, *ENTRY_POINTS)]
+    assert not unknown, f"add the room to ROOMS in its place, or move the module: {unknown}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_imports_point_to_earlier_rooms_only(module: Module) -> None:
+    if module.room in ENTRY_POINTS:
+        return
+    own = ROOMS.index(module.room)
+    wrong = [
+        f"line {line}: {module.room} imports {room}"
+        for room, line in imported_rooms(module)
+        if room != module.room and ROOMS.index(room) > own
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_relative_imports_are_not_used(module: Module) -> None:
+    assert not [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom) and node.level]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_no_room_takes_a_private_name_of_another(module: Module) -> None:
+    taken = [
+        f"line {line}: {name}.{private}"
+        for name, names, line in imports(module.tree)
+        if name.startswith("glioscope.") and name.split(".")[1] != module.room
+        for private in names
+        if private.startswith("_")
+    ]
+    assert not taken
+
+
+def test_torch_is_imported_in_its_rooms_only() -> None:
+    """`engines` alone may also load it, late, in the engine that runs on a GPU (proved below)."""
+    offenders = {
+        module.name
+        for module in MODULES
+        if module.room not in (*TORCH_ROOMS, "engines")
+        and any(name.split(".")[0] == "torch" for name, _, _ in imports(module.tree))
+    }
+    assert not offenders
+
+
+LATE = {
+    "report": {"matplotlib"},  # slow to load, and most pages of a batch are written by workers that draw nothing
+    "engines": {"openvino", "glioscope.network"},  # each engine loads what it runs on
+}
+
+
+def optional_packages() -> set[str]:
+    """Import names of what the extras bring, but the core does not need."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    names = {re.split(r"[<>=\[]", requirement)[0] for extra in extras.values() for requirement in extra}
+    return {name.replace("-", "_") for name in names}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_functions_import_nothing_but_optional_packages(module: Module) -> None:
+    """The command line may: it loads a heavy room when a command needs it."""
+    if module.room in ("cli", "__init__"):
+        return
+    allowed = optional_packages() | LATE.get(module.room, set())
+    hidden = [
+        f"line {line}: {name}"
+        for function in functions(module.tree)
+        for name, _, line in imports(function)
+        if not {name, name.split(".")[0]} & allowed
+    ]
+    assert not hidden
+
+
+def test_the_coverage_threshold_leaves_out_the_torch_rooms_alone() -> None:
+    omitted = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["coverage"]["run"]["omit"]
+    assert sorted(omitted) == sorted(f"*/glioscope/{room}.py" for room in TORCH_ROOMS)
+
+
+WITHOUT_TORCH = """
+import importlib.abc, sys
+
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(name + " is blocked", name=name)
+
+sys.meta_path.insert(0, Block())
+for room in {rooms}:
+    importlib.import_module("glioscope." + room)
+assert not {blocked} & {{name.split(".")[0] for name in sys.modules}}
+"""
+
+
+def test_every_other_room_imports_without_any_optional_package() -> None:
+    light = [room for room in rooms() if room not in (*TORCH_ROOMS, "cluster", "web")]
+    blocked = {"torch", "tensorboard", "safetensors", "onnx", "ray", "fastapi", "pydicom", "highdicom"}
+    script = WITHOUT_TORCH.format(blocked=repr(blocked), rooms=repr(light))
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_openvino_sends_no_usage_reports() -> None:
+    """Left alone, `import openvino` reports itself to its maker over the network."""
+    script = "import glioscope, openvino, sys; sys.exit(sys.modules['openvino_telemetry'] is not None)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_package_is_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()
