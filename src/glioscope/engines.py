@@ -1,0 +1,379 @@
+"""A model behind one call: OpenVINO on the processor, torch on CUDA or where OpenVINO fails.
+
+    model folder ──load_engine──▶ Engine: (image, presence) ──▶ logits
+
+An engine takes one image, any spatial size that its network accepts, and says by name what it runs on. OpenVINO
+compiles a network once per image shape; the compiled form is kept in the user's cache folder, which takes the
+compilation out of every later start. Torch is imported only where it computes or converts.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.errors import DependencyError, ModelError
+from glioscope.runs import ModelSpec, has_bf16, processor, read_model, settings
+from glioscope.volumes import atomic_path
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "bf16", "fp32"]
+
+_OPENVINO_PRECISION = {"bf16": "bf16", "fp32": "f32"}
+_SHAPES_KEPT = 2
+"""Compiled shapes held in memory, each with its own buffers (some 0.3 GB for a whole brain)."""
+PARITY = 0.999
+"""Share of voxels whose decision two engines must agree on."""
+
+
+class Engine(Protocol):
+    """What every engine offers."""
+
+    name: str
+    """Library and version."""
+    precision: str
+    """`bf16` or `fp32`: what the arithmetic is done in, or asked to be."""
+    description: str
+    """One line for records: what runs where, and why if it was not the first choice."""
+
+    def __call__(self, image: NDArray[np.float32], presence: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return logits (r, i, j, k), an array of the caller's own, of an image (c, i, j, k) and its presence (c,)."""
+        ...
+
+
+def cache_folder() -> Path | None:
+    r"""Return the folder that keeps compiled models, made if need be, or None where none can be written.
+
+    ``$XDG_CACHE_HOME/glioscope`` (``~/.cache/glioscope``) on Linux, ``~/Library/Caches/glioscope`` on macOS,
+    ``%LOCALAPPDATA%\glioscope`` on Windows. Without it all works the same, some tenths of a second slower per start.
+    """
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library/Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = base / "glioscope" / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        return None
+
+
+class OpenVinoEngine:
+    """A network in OpenVINO's form on this machine's processor.
+
+    Parameters
+    ----------
+    network : Path
+        ``network.xml`` with ``network.bin`` beside it; inputs ``image`` (1, c, i, j, k) and ``presence`` (1, c),
+        output ``logits``.
+    threads : int, optional
+        By default all cores.
+
+    Raises
+    ------
+    ModelError
+        The file is not a network, or lacks an input or output of those names.
+    """
+
+    def __init__(self, network: Path, *, precision: Precision = "auto", threads: int | None = None) -> None:
+        import openvino
+
+        self._openvino = openvino
+        machine = processor()
+        self.precision: str = ("bf16" if has_bf16(machine) else "fp32") if precision == "auto" else precision
+        self.name = f"openvino {openvino.__version__.partition('-')[0]}"
+        self.description = f"OpenVINO {self.precision} on {machine['model']}, {threads or machine['cores']} threads"
+        # Precision is always said aloud: left to itself the plug-in picks, and records would not tell what ran.
+        self._options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISION[self.precision],
+        }
+        if threads:
+            self._options["INFERENCE_NUM_THREADS"] = threads
+        cache = cache_folder()
+        if cache is not None:
+            self._options["CACHE_DIR"] = str(cache)
+        self._core = openvino.Core()
+        self._requests: dict[tuple[int, ...], Any] = {}
+        self._network = network
+        self._model = self._read()
+
+    def _read(self) -> Any:
+        try:
+            model = self._core.read_model(self._network)
+            names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
+        except RuntimeError as error:
+            raise ModelError(
+                f"{self._network}: not a network OpenVINO reads ({_first_line(error)}); export it again"
+            ) from error
+        absent = sorted({"image", "presence", "logits"} - names)
+        if absent:
+            raise ModelError(
+                f"{self._network}: has {sorted(names)} but lacks {absent}; export it with 'glioscope export'"
+            )
+        return model
+
+    def compile(self, shape: tuple[int, ...]) -> None:
+        """Make ready for images of `shape` (c, i, j, k), so that the first call is as fast as the next."""
+        self._request(tuple(shape))
+
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        # A static shape: the compiled form can be cached, and takes less memory than one for every shape.
+        request = self._requests.pop(shape, None)
+        if request is None:
+            model = self._model.clone()
+            model.reshape({"image": [1, *shape], "presence": [1, shape[0]]})
+            while len(self._requests) >= _SHAPES_KEPT:
+                self._requests.pop(next(iter(self._requests)))
+            request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        self._requests[shape] = request  # last: the one used latest
+        return request
+
+    def __call__(self, image: NDArray[np.float32], presence: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return logits (r, i, j, k)."""
+        tensor = self._openvino.Tensor
+        try:
+            request = self._request(image.shape)
+            port = request.get_compiled_model().output("logits")
+            logits = np.empty(tuple(port.get_shape()), np.float32)
+            # Shared with the plug-in, so nothing is copied in or out.
+            request.set_tensor("image", tensor(np.ascontiguousarray(image, np.float32)[None], shared_memory=True))
+            request.set_tensor("presence", tensor(presence.astype(np.float32)[None], shared_memory=True))
+            request.set_tensor("logits", tensor(logits, shared_memory=True))
+            request.infer()
+        except RuntimeError as error:
+            raise ModelError(
+                f"{self._network}: cannot run on an image of shape {image.shape} ({_first_line(error)}); "
+                "does the model take these sequences?"
+            ) from error
+        return logits[0]
+
+
+class TorchEngine:
+    """A network in torch, on CUDA or the processor. Imports torch."""
+
+    def __init__(
+        self, folder: Path, spec: ModelSpec, *, device: str, precision: Precision = "auto", threads: int | None = None
+    ):
+        torch = _import_torch()
+        from safetensors.torch import load_file
+
+        from glioscope.network import NetworkConfig, build
+
+        weights = folder / "weights.safetensors"
+        if not weights.is_file():
+            raise ModelError(
+                f"{folder}: has no weights.safetensors, which torch needs; export the run again or use --device cpu"
+            )
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ModelError("device cuda: torch finds no CUDA device; use --device cpu")
+        if threads:
+            torch.set_num_threads(threads)
+        network: Any = build(settings(NetworkConfig, {"network": spec.network}, "network"))
+        try:
+            network.load_state_dict(load_file(weights))
+        except RuntimeError as error:
+            raise ModelError(f"{weights}: does not fit the network of model.json ({_first_line(error)})") from error
+        self._torch = torch
+        self._device = torch.device(device)
+        self._network = network.eval().to(self._device, memory_format=torch.channels_last_3d)
+        # On a processor torch emulates bf16 where the hardware lacks it; fp32 is always sound there.
+        self.precision: str = ("bf16" if device == "cuda" else "fp32") if precision == "auto" else precision
+        self.name = f"torch {torch.__version__}"
+        where = torch.cuda.get_device_name() if device == "cuda" else processor()["model"]
+        self.description = f"torch {self.precision} on {where}"
+
+    def __call__(self, image: NDArray[np.float32], presence: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return logits (r, i, j, k)."""
+        torch = self._torch
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            batch = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
+            batch = batch.to(self._device, memory_format=torch.channels_last_3d)
+            known = torch.from_numpy(presence.astype(np.float32))[None].to(self._device)
+            logits = self._network(batch, known)[0]
+        return logits.float().contiguous().cpu().numpy()
+
+
+def _first_line(error: Exception) -> str:
+    """Return the line of an engine's message that says something (OpenVINO's begin with source positions)."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '", "While validating"))]
+    return (telling or lines or [type(error).__name__])[-1][:200]
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise DependencyError("torch is not installed; install it with: pip install 'glioscope[train]'") from error
+    return torch
+
+
+def _cuda_is_likely() -> bool:
+    """Return whether it is worth importing torch to look for CUDA: a driver and torch are there."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def load_engine(
+    model_folder: Path, *, device: Device = "auto", precision: Precision = "auto", threads: int | None = None
+) -> Engine:
+    """Return the engine that runs a model folder best on this machine.
+
+    Parameters
+    ----------
+    device : str
+        `auto` takes CUDA where torch finds it and the folder has ``weights.safetensors``, else the processor.
+    precision : str
+        `auto` takes bf16 where the hardware multiplies it (AVX512-BF16, AMX, CUDA), else fp32.
+    threads : int, optional
+        On the processor; by default all cores.
+
+    Returns
+    -------
+    Engine
+        On the processor OpenVINO; should that fail, torch in fp32, and `description` says so and why.
+
+    Raises
+    ------
+    ModelError
+        The folder is not a model, is damaged, or no engine can run it.
+    """
+    spec = read_model(model_folder)
+    has_weights = (model_folder / "weights.safetensors").is_file()
+    if device == "cuda":
+        return TorchEngine(model_folder, spec, device="cuda", precision=precision)
+    if device == "auto" and has_weights and _cuda_is_likely() and _import_torch().cuda.is_available():
+        return TorchEngine(model_folder, spec, device="cuda", precision=precision)
+    try:
+        return OpenVinoEngine(model_folder / "network.xml", precision=precision, threads=threads)
+    except (ImportError, RuntimeError) as error:  # a ModelError is a RuntimeError
+        reason = _first_line(error)
+        if not has_weights:
+            raise
+    try:
+        engine = TorchEngine(model_folder, spec, device="cpu", precision="fp32", threads=threads)
+    except (ImportError, RuntimeError) as second:
+        raise ModelError(f"{model_folder}: OpenVINO fails ({reason}) and torch too ({_first_line(second)})") from second
+    engine.description += f" (fallback: OpenVINO failed: {reason})"
+    return engine
+
+
+def export_openvino(
+    network: "nn.Module", folder: Path, *, sequences: int, size: int = 64, onnx: bool = True
+) -> tuple[Path, ...]:
+    """Convert a torch network to ``network.xml``, ``network.bin`` and ``network.onnx`` in a folder.
+
+    Weights are stored as fp16, half the bytes; OpenVINO computes in its own precision. Both files take any spatial
+    size that the network takes.
+
+    Parameters
+    ----------
+    network : torch module
+        Called as ``network(image (1, c, i, j, k), presence (1, c))``.
+    sequences : int
+        Input channels c.
+    size : int
+        Edge of the cube the network is traced with; a multiple of its divisor.
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+
+    Raises
+    ------
+    ModelError
+        The network cannot be converted.
+    """
+    torch = _import_torch()
+    import openvino
+
+    network = network.eval().to("cpu", torch.float32)
+    example = (torch.zeros(1, sequences, size, size, size), torch.ones(1, sequences))
+    try:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing warns of shape checks inside torch's own layers
+            model = openvino.convert_model(network, example_input=example)
+    except RuntimeError as error:
+        raise ModelError(f"{folder}: the network cannot be converted to OpenVINO ({_first_line(error)})") from error
+    for port, name in zip((*model.inputs, *model.outputs), ("image", "presence", "logits"), strict=True):
+        port.get_tensor().set_names({name})
+    free = openvino.PartialShape([1, sequences, -1, -1, -1])
+    model.reshape({"image": free, "presence": openvino.PartialShape([1, sequences])})
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # so that no reader meets half a pair
+        openvino.save_model(model, Path(scratch) / "network.xml", compress_to_fp16=True)
+        written = [folder / "network.bin", folder / "network.xml"]
+        for path in written:
+            (Path(scratch) / path.name).replace(path)
+    if onnx:
+        written.append(folder / "network.onnx")
+        with atomic_path(written[-1]) as path:
+            _export_onnx(torch, network, example, path)
+    return tuple(written)
+
+
+def _export_onnx(torch: Any, network: Any, example: tuple[Any, Any], path: Path) -> None:
+    space = {2: "i", 3: "j", 4: "k"}
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # The tracing exporter needs no further package; the newer one needs onnxscript.
+        torch.onnx.export(
+            network,
+            example,
+            path,
+            input_names=["image", "presence"],
+            output_names=["logits"],
+            dynamic_axes={"image": space, "logits": space},
+            dynamo=False,
+        )
+
+
+Model = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+"""Anything that turns an image (c, i, j, k) and its presence (c,) into logits (r, i, j, k)."""
+
+
+def parity(first: Model, second: Model, cases: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
+    """Return the share of voxels at which two models decide alike, the least over the cases.
+
+    A decision is the sign of each of three region logits, or the greatest of four label logits.
+
+    Parameters
+    ----------
+    cases : iterable of (image (c, i, j, k), presence (c,))
+        Real or synthetic cases; on noise alone an untrained network decides nothing.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 without cases.
+    """
+    shares = [1.0]
+    for image, presence in cases:
+        one, two = _decisions(first(image, presence)), _decisions(second(image, presence))
+        shares.append(float((one == two).all(axis=0).mean()))
+    return min(shares)
+
+
+def _decisions(logits: NDArray[np.float32]) -> NDArray[Any]:
+    return logits > 0 if len(logits) == 3 else logits.argmax(axis=0)[None]
