@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+
 from architecture.source import Module, functions, modules
 
 MODULES = modules()

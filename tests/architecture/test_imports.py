@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import pytest
+
 from architecture.source import PACKAGE, ROOMS, ROOT, TORCH_ROOMS, Module, functions, imports, modules, rooms
 
 MODULES = modules()

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from architecture.source import ROOT
 
 SCAN = re.compile(r"\.(nii|nii\.gz|mha|mhd|nrrd|dcm|img|hdr)$", re.IGNORECASE)

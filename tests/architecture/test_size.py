@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from architecture.source import Module, functions, modules
 
 MODULE_LINES = 600
