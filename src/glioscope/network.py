@@ -169,8 +169,8 @@ class StandardUNet(nn.Module):
         self.deep_heads = nn.ModuleList(nn.Conv3d(width, outputs, 1) for width in widths[-3::-1])
         fine = 8
         self.fine_up = nn.ConvTranspose3d(widths[0], fine, 2, stride=2)
-        self.fine = nn.Sequential(nn.Conv3d(fine + inputs, 2 * fine, 3, padding=1), nn.LeakyReLU(0.01, True))
-        self.head = nn.Conv3d(2 * fine, outputs, 1)
+        self.fine = nn.Sequential(nn.Conv3d(fine + inputs, fine, 3, padding=1), nn.LeakyReLU(0.01, True))
+        self.head = nn.Conv3d(fine, outputs, 1)
         self._initialise()
 
     def _initialise(self) -> None:

@@ -1,0 +1,249 @@
+"""An experiment: from a data set and a configuration to a run folder with trained, exported networks.
+
+    data set ──▶ prepared cases, folds ──train_fold──▶ weights ──export──▶ RUN/fold_0/model
+
+What is judged later is what was exported: `validate_run` predicts the held-out cases from the exported model through
+the path that `segment` takes, and hands them to `evaluation`.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from glioscope.augment import AugmentConfig
+from glioscope.cases import Case, Fold, load_case, make_folds, scan_cases
+from glioscope.engines import export_openvino
+from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
+from glioscope.losses import LossConfig
+from glioscope.network import NetworkConfig
+from glioscope.preprocessing import PreprocessingConfig, load_prepared, prepare, save_prepared
+from glioscope.runs import (
+    Config,
+    ModelSpec,
+    Run,
+    provenance,
+    read_config,
+    settings,
+    sha256_of,
+    write_json,
+    write_model,
+)
+from glioscope.training import FoldSettings, Progress, TrainingConfig, device_of, train_fold
+from glioscope.volumes import atomic_path
+
+log = logging.getLogger(__name__)
+
+OnPrepared = Callable[[int, int], None]
+OnProgress = Callable[[int, Progress], None]
+
+
+def train_run(
+    dataset: Path,
+    run_folder: Path,
+    *,
+    config: str = "standard",
+    overrides: Sequence[str] = (),
+    fold: int | Literal["all", "none"] = 0,
+    minutes: float | None = None,
+    resume: bool = False,
+    initial: Path | None = None,
+    on_prepared: OnPrepared = lambda _done, _all: None,
+    on_progress: OnProgress = lambda _fold, _progress: None,
+) -> Run:
+    """Train one fold, all folds, or one network on every case, and export each.
+
+    Parameters
+    ----------
+    dataset : Path
+        Any folder that `cases.scan_cases` reads; cases without a reference are left out, with a line in the log.
+    run_folder : Path
+        Made if need be. A run that exists is only continued, with ``resume``.
+    config : str
+        Name of a built-in configuration or path of a TOML file.
+    overrides : sequence of str
+        ``table.key=value``.
+    fold : int or str
+        A fold; ``all`` for every fold in turn; ``none`` to train on every case and hold nothing out.
+    minutes : float, optional
+        Wall time in training steps, per fold.
+    resume : bool
+        Continue; settings are then read from the run.
+    initial : Path, optional
+        ``weights.safetensors`` to start from.
+
+    Raises
+    ------
+    CaseError
+        No case with a reference is there.
+    ConfigError
+        A setting is wrong, or the fold does not exist.
+    RunError
+        The run exists already (without ``resume``), does not exist (with it), or cannot be written.
+    """
+    run = Run(run_folder)
+    if run.config_file.is_file() and not resume:
+        raise RunError(f"{run_folder}: holds a run already; continue it with --resume or choose another folder")
+    if resume and not run.config_file.is_file():
+        raise RunError(f"{run_folder}: holds no run to resume; leave --resume away to begin one")
+    chosen = run.config() if resume else read_config(config, overrides)
+    rooms = fold_settings(chosen)
+    preprocessing = settings(PreprocessingConfig, chosen, "preprocessing")
+    if len(preprocessing.sequences) != rooms.network.sequences:
+        raise ConfigError(
+            f"network.sequences is {rooms.network.sequences} but preprocessing.sequences names "
+            f"{len(preprocessing.sequences)}; they must agree"
+        )
+    cases = _labelled_cases(dataset)
+    if not resume:
+        run.write_config(config, chosen)
+        write_json(run.folder / "record.json", {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)})
+    volumes_ml = _prepare_all(cases, preprocessing, run.prepared, on_prepared)
+    ready = [c for c in cases if c.case_id in volumes_ml]
+    for index, part in _parts(run, ready, fold, rooms.training, volumes_ml):
+        network = train_fold(
+            run.fold(index),
+            run.prepared,
+            part.train,
+            part.validation,
+            rooms,
+            minutes=minutes,
+            resume=resume,
+            initial=initial,
+            on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
+        )
+        export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}")
+    return run
+
+
+def fold_settings(config: Config) -> FoldSettings:
+    """Return the settings of the rooms that train, checked."""
+    return FoldSettings(
+        network=settings(NetworkConfig, config, "network"),
+        augment=settings(AugmentConfig, config, "augment"),
+        loss=settings(LossConfig, config, "loss"),
+        training=settings(TrainingConfig, config, "training"),
+    )
+
+
+def _labelled_cases(dataset: Path) -> list[Case]:
+    cases, problems = scan_cases(dataset)
+    for problem in problems.values():
+        log.warning("%s", problem)
+    labelled = [c for c in cases if c.reference is not None]
+    for case in cases:
+        if case.reference is None:
+            log.warning("case %s: has no segmentation; left out of training", case.case_id)
+    if not labelled:
+        raise CaseError(f"{dataset}: holds {len(cases)} cases but none with a segmentation; training needs them")
+    return labelled
+
+
+def _checksums(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
+    def of(case: Case) -> dict[str, str]:
+        files = {**case.sequences, **({"seg": case.reference} if case.reference else {})}
+        return {name: sha256_of(file.path) for name, file in files.items()}
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return dict(zip((c.case_id for c in cases), pool.map(of, cases), strict=True))
+
+
+def _prepare_all(
+    cases: Sequence[Case], config: PreprocessingConfig, folder: Path, on_prepared: OnPrepared
+) -> dict[str, float]:
+    """Prepare what is not prepared yet; return whole-tumour volume by case id. A bad case is logged and left out."""
+    volumes_ml: dict[str, float] = {}
+
+    def one(case: Case) -> float | None:
+        try:
+            if not (folder / f"{case.case_id}.json").is_file():
+                save_prepared(folder, prepare(load_case(case), config))
+            prepared = load_prepared(folder, case.case_id)
+        except RunError:
+            raise
+        except GlioscopeError as error:
+            log.warning("%s; left out of training", error)
+            return None
+        assert prepared.reference is not None
+        return float(prepared.reference[0].sum() * prepared.grid.voxel_volume_ml)
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for done, (case, volume) in enumerate(zip(cases, pool.map(one, cases), strict=True), start=1):
+            if volume is not None:
+                volumes_ml[case.case_id] = volume
+            on_prepared(done, len(cases))
+    if not volumes_ml:
+        raise CaseError(f"none of {len(cases)} cases can be used; run 'glioscope check' on the folder")
+    return volumes_ml
+
+
+def _parts(
+    run: Run,
+    cases: Sequence[Case],
+    fold: int | Literal["all", "none"],
+    training: TrainingConfig,
+    volumes_ml: Mapping[str, float],
+) -> list[tuple[int, Fold]]:
+    if fold == "none":
+        part = Fold(tuple(sorted(c.case_id for c in cases)), ())
+        run.write_folds([part])
+        return [(0, part)]
+    if not run.folds_file.is_file():
+        run.write_folds(make_folds(cases, count=training.folds, seed=training.seed, volumes_ml=volumes_ml))
+    folds = run.folds()
+    if fold == "all":
+        return list(enumerate(folds))
+    if not 0 <= fold < len(folds):
+        raise ConfigError(f"fold {fold} does not exist; the run has folds 0 to {len(folds) - 1}")
+    return [(fold, folds[fold])]
+
+
+def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> Path:
+    """Write a trained network as a model folder, RUN/fold_<index>/model, and return it."""
+    from safetensors.torch import save_file
+
+    config = run.config()
+    rooms = fold_settings(config)
+    folder = run.fold(index) / "model"
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(folder / "weights.safetensors") as scratch:
+        save_file(weights, scratch)
+    export_openvino(network, folder, sequences=rooms.network.sequences, onnx=False)
+    part = run.folds()[index]
+    spec = ModelSpec(
+        name=name,
+        outputs=rooms.network.outputs,
+        divisor=rooms.network.divisor,
+        network=asdict(rooms.network),
+        preprocessing=settings(PreprocessingConfig, config, "preprocessing"),
+        inference=config["inference"],
+        record={
+            **provenance(),
+            "run": run.folder.name,
+            "fold": index,
+            "trained_on": list(part.train),
+            "held_out": list(part.validation),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        },
+    )
+    write_model(folder, spec, ["network.xml", "network.bin", "weights.safetensors"])
+    return folder
+
+
+def load_checkpoint(run: Run, index: int) -> nn.Module:
+    """Return the network of a fold as its last checkpoint has it: for a run that was cut short."""
+    from glioscope.network import build
+
+    path = run.fold(index) / "last.pt"
+    if not path.is_file():
+        raise RunError(f"{run.folder}: fold {index} has no checkpoint; train it first")
+    network = build(fold_settings(run.config()).network)
+    content: dict[str, Any] = torch.load(path, map_location=device_of("cpu"), weights_only=True)
+    network.load_state_dict(content["average"])
+    return network.eval()

@@ -1,0 +1,110 @@
+"""Losses of region outputs (sigmoid) and of label outputs (softmax).
+
+Soft Dice follows Milletari et al. 2016 (arXiv 1606.04797) as used by Isensee et al. 2021 (doi 10.1038/s41592-020-01008-z);
+focal loss is Lin et al. 2017 (arXiv 1708.02002).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits, regions) to a scalar; regions are (b, 3, i, j, k), WT, TC, ET, 0 or 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Which loss."""
+
+    name: Literal["dice+cross-entropy", "cross-entropy", "dice+focal"] = "dice+cross-entropy"
+    """The last two are the notebook's (its README names one, its code the other)."""
+    deep_supervision: float = 0.5
+    """Weight of each coarser output relative to the next finer one; 0 switches deep supervision off."""
+
+
+def classes_from_regions(regions: Tensor) -> Tensor:
+    """Return the class map (b, i, j, k) of nested regions: 0 background, 1 NCR, 2 ED, 3 ET."""
+    whole, core, enhancing = regions[:, 0] > 0.5, regions[:, 1] > 0.5, regions[:, 2] > 0.5
+    classes = whole.long() * 2
+    classes[core] = 1
+    classes[enhancing] = 3
+    return classes
+
+
+def soft_dice(probabilities: Tensor, reference: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """Return Dice per channel, (c,), summed over the batch.
+
+    `smooth` is a count of voxels: an empty reference with an empty prediction gives 1, and each voxel wrongly claimed
+    in an empty reference costs.
+    """
+    axes = (0, 2, 3, 4)
+    overlap = (probabilities * reference).sum(axes)
+    return (2 * overlap + smooth) / (probabilities.sum(axes) + reference.sum(axes) + smooth)
+
+
+def region_loss(logits: Tensor, regions: Tensor) -> Tensor:
+    """Return binary cross-entropy plus one minus mean soft Dice, for region logits (b, 3, i, j, k)."""
+    logits = logits.float()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, regions)
+    return cross_entropy + 1 - soft_dice(torch.sigmoid(logits), regions).mean()
+
+
+def _one_hot(regions: Tensor) -> Tensor:
+    return F.one_hot(classes_from_regions(regions), 4).movedim(-1, 1).float()
+
+
+def label_dice_cross_entropy(logits: Tensor, regions: Tensor) -> Tensor:
+    """Return cross-entropy plus one minus mean Dice of the three tissues, for label logits (b, 4, i, j, k)."""
+    logits = logits.float()
+    dice = soft_dice(torch.softmax(logits, 1), _one_hot(regions))
+    return F.cross_entropy(logits, classes_from_regions(regions)) + 1 - dice[1:].mean()
+
+
+def label_cross_entropy(logits: Tensor, regions: Tensor) -> Tensor:
+    """Return categorical cross-entropy of label logits (b, 4, i, j, k)."""
+    return F.cross_entropy(logits.float(), classes_from_regions(regions))
+
+
+def dice_focal(logits: Tensor, regions: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Return one minus mean Dice over all four classes, background included, plus focal loss: the notebook's."""
+    probabilities = torch.softmax(logits.float(), 1)
+    reference = _one_hot(regions)
+    dice = soft_dice(probabilities, reference, smooth=1e-5)
+    clipped = probabilities.clamp(1e-7, 1 - 1e-7)
+    focal = -alpha * reference * (1 - clipped) ** gamma * clipped.log()
+    return 1 - dice.mean() + focal.mean()
+
+
+def build_loss(config: LossConfig, outputs: Literal["regions", "labels"]) -> Loss:
+    """Return the loss for a kind of network output."""
+    if outputs == "regions":
+        return region_loss
+    return {
+        "dice+cross-entropy": label_dice_cross_entropy,
+        "cross-entropy": label_cross_entropy,
+        "dice+focal": dice_focal,
+    }[config.name]
+
+
+def deep_loss(loss: Loss, outputs: list[Tensor], regions: Tensor, weight: float) -> Tensor:
+    """Return the weighted mean loss of outputs from fine to coarse.
+
+    The reference of a coarser output is the share of each region in its voxels, rounded: small tumours fade there and
+    are taught by the finer outputs.
+    """
+    total = torch.zeros((), device=regions.device)
+    weights = 0.0
+    for level, logits in enumerate(outputs):
+        factor = weight**level
+        if factor == 0:
+            break
+        reference = regions
+        if logits.shape[2:] != regions.shape[2:]:
+            reference = (F.adaptive_avg_pool3d(regions, logits.shape[2:]) >= 0.5).to(regions.dtype)
+        total = total + factor * loss(logits, reference)
+        weights += factor
+    return total / weights
