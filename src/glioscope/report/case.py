@@ -1,4 +1,9 @@
-"""The report of one case."""
+"""The report of one case: what was found, where, how sure, and what it rests on.
+
+Of `summary` (what stands in `summary.json`) these keys are laid out, each may be absent: ``measurements`` (as `measure`
+returns), ``flags`` (each with ``code``, ``severity``, ``message``), ``predicted_dice`` (by region). Everything else is
+shown as it is, in the table of provenance: model, versions, checksums, engine, seconds.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,10 +11,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from glioscope.cases import LoadedCase
+from glioscope.errors import GeometryError
 from glioscope.labels import LabelScheme
-from glioscope.volumes import write_text
+from glioscope.measure import measure
+from glioscope.report import images as im
+from glioscope.report.page import Still, flatten, still, write_page
+from glioscope.report.style import SEQUENCE_NAMES
+from glioscope.report.viewer import viewer_data
+from glioscope.volumes import atomic_path
+
+THUMBNAIL_PIXELS = 160
+LAID_OUT = ("measurements", "flags", "predicted_dice", "case_id")
+SEVERITIES = ("error", "warning", "info")
 
 
 def write_case_report(
@@ -22,15 +38,136 @@ def write_case_report(
     reference: NDArray[np.uint8] | None = None,
     uncertainty: NDArray[np.floating] | None = None,
 ) -> None:
-    """Write one self-contained page about a segmented case.
+    """Write one self-contained page about a segmented case, and `thumbnail.jpg` beside it for a cohort's page.
 
     Parameters
     ----------
+    path : Path
+        Of the page, such as `report.html`.
+    loaded : LoadedCase
+        The scan.
     labels, reference : (i, j, k) uint8
-        On the case's own grid, in `scheme`. Without `reference`, the case's own is used where it has one.
+        On the case's own grid, in `scheme`. The reference is shown only if given.
     summary : mapping
-        What stands in `summary.json`; see the module's docstring.
+        What stands in `summary.json`; see above. Measurements are taken here where it has none.
     uncertainty : (i, j, k) float, optional
         In [0, 1], as `quality.uncertainty` gives it, on the case's own grid.
+
+    Raises
+    ------
+    GeometryError
+        An array differs from the case's grid in shape.
+    RunError
+        The page cannot be written.
     """
-    write_text(path, f"<!doctype html><title>{loaded.case.case_id}</title>")
+    for what, array in (("labels", labels), ("reference", reference), ("uncertainty", uncertainty)):
+        if array is not None and array.shape != loaded.grid.shape:
+            raise GeometryError(f"{what}: has shape {array.shape} but the case {loaded.grid.shape}; they must agree")
+    measurements = summary.get("measurements") or measure(labels, loaded.grid, scheme)
+    scene = im.make_scene(loaded, labels, scheme, reference=reference, uncertainty=uncertainty)
+    at = im.largest_slices(scene)
+    found = bool(scene.codes.any())
+    flags = sorted(summary.get("flags") or (), key=lambda f: SEVERITIES.index(f.get("severity", "info")))
+    values = {
+        "case_id": loaded.case.case_id,
+        "title": f"{loaded.case.case_id}: tumour segmentation",
+        "flags": flags,
+        "measurements": measurements,
+        "predicted_dice": summary.get("predicted_dice") or {},
+        "names": scene.names,
+        "found": found,
+        "sequences": _sequence_row(scene, at),
+        "planes": _planes(scene, at),
+        "has_reference": reference is not None,
+        "diameter": _diameter_still(scene, measurements),
+        "lesions": _main_lesions(measurements),
+        "error_colours": im.ERROR_COLOURS,
+        "missing": loaded.case.missing,
+        "viewer": viewer_data(scene, at, measurements),
+        "provenance": flatten({k: v for k, v in summary.items() if k not in LAID_OUT}),
+        "grid": loaded.grid.describe(),
+    }
+    write_page(path, "case.html", values)
+    _write_thumbnail(path.with_name("thumbnail.jpg"), scene, at)
+
+
+def _first(scene: im.Scene, *wanted: str) -> str:
+    """Return the first sequence of `wanted` that the case has, else any."""
+    return next((name for name in (*wanted, *scene.images) if name in scene.images))
+
+
+def _sequence_row(scene: im.Scene, at: tuple[int, int, int]) -> list[Still]:
+    """Return the same axial slice of each sequence, without overlay."""
+    stills = []
+    for name in scene.images:
+        label = SEQUENCE_NAMES.get(name, name)
+        picture = im.grey_picture(scene, name, "axial", at)
+        stills.append(still(picture, f"Axial slice of {label}", label, im.SIDES["axial"]))
+    return stills
+
+
+def _planes(scene: im.Scene, at: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Return for each plane its stills: plain, segmentation, and what else there is to compare."""
+    rows = []
+    for plane in im.PLANES:
+        sides = im.SIDES[plane]
+        anatomy = _first(scene, "t1c", "t2f") if plane == "axial" else _first(scene, "t2f", "t1c")
+        label = SEQUENCE_NAMES.get(anatomy, anatomy)
+        grey = im.grey_picture(scene, anatomy, plane, at)
+        codes = im.take(scene.codes, plane, at)
+        stills = [
+            still(grey, f"{plane} slice of {label}", label, sides),
+            still(im.overlay(grey, codes, scene.names), f"{plane} slice with the segmentation", "Segmentation", sides),
+        ]
+        if scene.reference is not None:
+            truth = im.take(scene.reference, plane, at)
+            picture = im.overlay(grey, truth, scene.names)
+            stills.append(still(picture, f"{plane} slice with the reference", "Reference", sides))
+            picture = im.error_picture(grey, codes, truth)
+            stills.append(still(picture, f"{plane} slice with the differences", "Difference", sides))
+        if scene.uncertainty is not None:
+            picture = im.heat_picture(grey, im.take(scene.uncertainty, plane, at))
+            stills.append(still(picture, f"{plane} slice with the uncertainty", "Uncertainty", sides))
+        rows.append({"plane": plane, "stills": stills})
+    return rows
+
+
+def _diameter_still(scene: im.Scene, measurements: Mapping[str, Any]) -> Still | None:
+    """Return the axial slice on which the diameters were taken, with both drawn."""
+    diameters = measurements.get("diameters")
+    if not diameters:
+        return None
+    inverse = np.linalg.inv(scene.grid.affine)
+
+    def voxels(ends: Any) -> NDArray[np.float64]:
+        return np.asarray(ends, np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    first, second = voxels(diameters["longest_ends_mm"]), voxels(diameters["perpendicular_ends_mm"])
+    k = int(np.clip(round(float(first[0, 2])), 0, scene.codes.shape[2] - 1))
+    name = _first(scene, "t1c", "t2f")
+    picture = im.grey_picture(scene, name, "axial", (0, 0, k))
+    bit = scene.names.index(diameters["region"]) if diameters["region"] in scene.names else 0
+    mask = (scene.codes[:, :, k].T >> bit & 1).astype(bool)
+    picture = im.paint(picture, mask, im.colour_of(diameters["region"]), fill=0.12)
+    scale = np.array([picture.shape[1] / scene.codes.shape[0], picture.shape[0] / scene.codes.shape[1]])
+    picture = im.draw_lines(picture, [(first[:, :2], "#ffffff"), (second[:, :2], "#9be7ff")], scale)
+    alt = f"Axial slice with the longest diameter of the {diameters['region']} lesion and its perpendicular"
+    return still(picture, alt, SEQUENCE_NAMES.get(name, name), im.SIDES["axial"])
+
+
+def _main_lesions(measurements: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lesions to list, largest first: of ET, else TC, else WT; specks below 0.05 ml only counted."""
+    lesions = measurements.get("lesions") or {}
+    region = next((name for name in ("ET", "TC", "WT") if lesions.get(name)), None)
+    rows = lesions.get(region, []) if region else []
+    listed = [lesion for lesion in rows if lesion["volume_ml"] >= 0.05][:12] or rows[:3]
+    return {"region": region, "rows": listed, "others": len(rows) - len(listed)}
+
+
+def _write_thumbnail(path: Path, scene: im.Scene, at: tuple[int, int, int]) -> None:
+    picture = im.grey_picture(scene, _first(scene, "t1c", "t2f"), "axial", at)
+    picture = im.overlay(picture, im.take(scene.codes, "axial", at), scene.names)
+    image = Image.fromarray(picture)
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    with atomic_path(path) as scratch:
+        image.save(scratch, "JPEG", quality=85)

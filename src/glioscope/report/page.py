@@ -1,0 +1,114 @@
+"""One HTML file that needs nothing else: styles, scripts and pictures inside, no address of any network.
+
+Templates escape every value; what may stand unescaped is marked so here and nowhere else: this package's own style
+sheet and scripts, and JSON whose `<`, `>` and `&` are written as escapes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import glioscope
+from glioscope.report.images import Picture, data_url, jpeg
+from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.volumes import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A picture on a page."""
+
+    url: str
+    """A `data:` address."""
+    alt: str
+    """What it shows, for who cannot see it."""
+    caption: str = ""
+    sides: tuple[str, ...] = ()
+    """Letters at the left, right, top and bottom."""
+    width: int = 0
+    height: int = 0
+
+
+def still(picture: Picture, alt: str, caption: str = "", sides: tuple[str, ...] = ()) -> Still:
+    """Return a picture (rows, columns, 3) as a JPEG still."""
+    return Still(data_url(jpeg(picture), "image/jpeg"), alt, caption, sides, picture.shape[1], picture.shape[0])
+
+
+def asset(name: str) -> str:
+    """Return the text of a file in `report/assets`."""
+    return (resources.files("glioscope.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("glioscope.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["words"] = words
+    environment.globals.update(
+        style=Markup(asset("page.css")),  # noqa: S704 - our own file
+        script=lambda name: Markup(asset(name)),  # noqa: S704 - our own file
+        json_data=json_data,
+        colour_of=colour_of,
+        region_names=REGION_NAMES,
+        region_colours=REGION_COLOURS,
+        sequence_names=SEQUENCE_NAMES,
+        version=glioscope.__version__,
+    )
+    return environment
+
+
+def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
+    """Fill a template of `report/templates` and write it, complete or not at all."""
+    write_text(path, _environment().get_template(template).render(**values))
+
+
+def json_data(value: Any) -> Markup:
+    """Return a value as JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
+
+
+def number(value: Any, digits: int = 1, missing: str = "–") -> str:
+    """Return a number with a fixed count of decimals, a dash for None, NaN or an empty cell."""
+    try:
+        figure = float(value)
+    except (TypeError, ValueError):
+        return missing
+    return f"{figure:,.{digits}f}" if abs(figure) != float("inf") and figure == figure else missing
+
+
+def words(value: Any) -> str:
+    """Return a value of a summary as one line of text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(words(v) for v in value)
+    return "–" if value is None else str(value)
+
+
+def flatten(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return a nested record as rows of a table: (dotted name in words, value)."""
+    rows: list[tuple[str, str]] = []
+    for key, value in record.items():
+        name = f"{prefix} · {key}" if prefix else str(key)
+        name = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += flatten(value, name)
+        else:
+            rows.append((name, words(value)))
+    return rows

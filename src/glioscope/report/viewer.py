@@ -1,0 +1,110 @@
+"""What the slice viewer of a report needs, packed small: each volume as one picture of all its axial slices.
+
+A browser decodes such a mosaic by itself, scripts read its grey values back, and no format has to be invented. Images
+are JPEG (their noise is larger than its error); label codes and uncertainty are PNG, exact. Code n is stored as 16 n,
+so that browsers which disturb read-back pixels a little, against tracking, cannot change a label.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.geometry import Grid
+from glioscope.report.images import SIDES, Scene, data_url, jpeg, png
+from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
+
+MAX_VOXELS = 6_000_000
+"""Per volume; a brain at 1 mm has about 4 million in its box. Finer volumes are thinned for the viewer alone."""
+JPEG_QUALITY = 82
+
+
+def viewer_data(scene: Scene, at: tuple[int, int, int], measurements: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the viewer's data, JSON-ready.
+
+    Returns
+    -------
+    dict
+        ``shape``, ``spacing``, ``affine`` (rows; voxel to RAS+ mm), ``tiles`` (columns and rows of the mosaics),
+        ``sequences``, ``regions``, ``segmentation``, ``reference`` and ``uncertainty`` (None where absent), ``lesions``,
+        ``start`` (voxel), ``sides``.
+    """
+    step = _thinning(scene.grid)
+    pick = tuple(slice(None, None, s) for s in step)
+    grid = _thinned_grid(scene.grid, step, scene.codes[pick].shape)
+    tiles = _tiling(grid.shape)
+
+    def exact(array: NDArray[np.uint8] | None, factor: int = 1) -> str | None:
+        return None if array is None else data_url(png(mosaic(array[pick] * np.uint8(factor), tiles)), "image/png")
+
+    return {
+        "shape": list(grid.shape),
+        "spacing": [round(s, 4) for s in grid.spacing_mm],
+        "affine": grid.affine[:3].round(6).tolist(),
+        "tiles": list(tiles),
+        "sequences": [
+            {
+                "name": name,
+                "label": SEQUENCE_NAMES.get(name, name),
+                "url": data_url(jpeg(mosaic(image[pick], tiles), quality=JPEG_QUALITY), "image/jpeg"),
+            }
+            for name, image in scene.images.items()
+        ],
+        "regions": [
+            {"name": n, "label": REGION_NAMES.get(n, n), "colour": colour_of(n)} for n in scene.names
+        ],
+        "segmentation": exact(scene.codes, 16),
+        "reference": exact(scene.reference, 16),
+        "uncertainty": exact(scene.uncertainty),
+        "lesions": _jumps(measurements, grid),
+        "start": [min(a // s, n - 1) for a, s, n in zip(at, step, grid.shape, strict=True)],
+        "sides": {plane: list(letters) for plane, letters in SIDES.items()},
+    }
+
+
+def mosaic(volume: NDArray[np.uint8], tiles: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return all axial slices of a volume (i, j, k) side by side, `tiles` (columns, rows) of them."""
+    columns, rows = tiles
+    ni, nj, nk = volume.shape
+    sheet = np.zeros((rows * columns, nj, ni), np.uint8)
+    sheet[:nk] = volume.transpose(2, 1, 0)
+    return sheet.reshape(rows, columns, nj, ni).transpose(0, 2, 1, 3).reshape(rows * nj, columns * ni)
+
+
+def _tiling(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return columns and rows of a mosaic that is about square: browsers limit each side of a picture."""
+    ni, nj, nk = shape
+    columns = max(1, min(nk, round(math.sqrt(nk * nj / ni))))
+    return columns, math.ceil(nk / columns)
+
+
+def _thinning(grid: Grid) -> tuple[int, int, int]:
+    """Return the step along each axis that brings the volume below the limit, the finest axes thinned first."""
+    step = [1, 1, 1]
+    shape, spacing = np.array(grid.shape), np.array(grid.spacing_mm)
+    while np.prod(np.ceil(shape / step)) > MAX_VOXELS:
+        step[int(np.argmin(spacing * step))] += 1
+    return step[0], step[1], step[2]
+
+
+def _thinned_grid(grid: Grid, step: tuple[int, int, int], shape: tuple[int, ...]) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3, :3] = affine[:3, :3] * np.array(step)
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def _jumps(measurements: Mapping[str, Any], grid: Grid) -> list[dict[str, Any]]:
+    """Return places to jump to: the largest lesions of ET, else TC, else WT."""
+    lesions = measurements.get("lesions") or {}
+    region = next((name for name in ("ET", "TC", "WT") if lesions.get(name)), None)
+    if region is None:
+        return []
+    inverse = np.linalg.inv(grid.affine)
+    jumps = []
+    for n, lesion in enumerate(lesions[region][:12], start=1):
+        voxel = inverse[:3, :3] @ np.array(lesion["centroid_mm"]) + inverse[:3, 3]
+        place = [int(np.clip(round(float(v)), 0, m - 1)) for v, m in zip(voxel, grid.shape, strict=True)]
+        jumps.append({"label": f"{region} {n}: {lesion['volume_ml']:.2f} ml", "voxel": place})
+    return jumps
