@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from architecture.source import Module, modules
 
 import glioscope
+from architecture.source import Module, modules
 
 MODULES = modules()
 
