@@ -1,30 +1,18 @@
-"""Cases: one imaging session of one subject, found on disk in any layout that BraTS ever used.
-
-Layouts read (design: whoever has the data should not have to rename it):
-
-- BraTS 2017–2020: ``<case>/<case>_{t1,t1ce,t2,flair,seg}.nii[.gz]``; case 355 of 2020 with ``W39_1998.09.19_Segm.nii``
-- BraTS 2021: the same names
-- BraTS 2023–2025: ``<case>/<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz``; ``BraTS-GLI-01234-100`` is subject 01234
-- plain names: ``<case>/{t1n,t1c,t2w,t2f,seg}.nii.gz`` and ``<case>/{t1,t1ce,t2,flair,seg}.nii.gz``
-- Medical Segmentation Decathlon: ``imagesTr/BRATS_001.nii.gz``, 4-D, FLAIR/T1w/T1gd/T2w, ``labelsTr``
-
-"Sequence" is what BraTS calls a modality.
-"""
+"""Finding cases on disk in every layout, and reading one into memory."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.errors import CaseError, ConfigError, GeometryError
+from glioscope.errors import CaseError, GeometryError
 from glioscope.geometry import Grid
-from glioscope.volumes import VolumeFile, read_grid, read_labels, read_volumes
+from glioscope.volumes import VolumeFile, read_labels, read_volumes
 
 SEQUENCES = ("t1n", "t1c", "t2w", "t2f")
 """BraTS codes: T1 native, T1 with contrast, T2-weighted, T2-FLAIR. The channel order everywhere."""
@@ -55,6 +43,8 @@ class Case:
     """Label scheme where the layout tells it (Decathlon), else None: told by the values."""
 
     def __post_init__(self) -> None:
+        if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\\0"):
+            raise CaseError(f"case id {self.case_id!r} cannot name a folder; rename the files")
         unknown = sorted(set(self.sequences) - set(SEQUENCES))
         if unknown:
             raise CaseError(f"case {self.case_id}: has sequence {unknown}; known are {', '.join(SEQUENCES)}")
@@ -85,11 +75,14 @@ def subject_of(case_id: str) -> str:
     """Return the subject that a case id belongs to.
 
     ``BraTS-GLI-01234-100`` is session 100 of subject ``BraTS-GLI-01234``; ``Brats18_2013_11_1`` is session 1 of
-    ``2013_11`` — of the same person as ``BraTS19_2013_11_1`` and ``Brats17_2013_11_1``. Other ids are their own subject.
+    ``2013_11`` — of the same person as ``BraTS19_2013_11_1`` and ``Brats17_2013_11_1``. Other ids are
+    their own subject.
     """
     if re.fullmatch(r"BraTS-[A-Za-z]+-\d+-\d+", case_id):
         return case_id.rsplit("-", 1)[0]
-    match = re.fullmatch(r"(?i:brats)\d\d_((?!training|validation)[A-Za-z0-9]+_[A-Za-z0-9]+)_\d+", case_id, re.IGNORECASE)
+    match = re.fullmatch(
+        r"(?i:brats)\d\d_((?!training|validation)[A-Za-z0-9]+_[A-Za-z0-9]+)_\d+", case_id, re.IGNORECASE
+    )
     return match[1] if match else case_id
 
 
@@ -151,8 +144,50 @@ def _case_from(case_id: str, files: Mapping[str, list[Path]]) -> Case:
     single = {role: VolumeFile(paths[0]) for role, paths in files.items()}
     reference = single.pop("seg", None)
     if not single:
-        raise CaseError(f"case {case_id}: has a segmentation but no sequence; at least one of {', '.join(SEQUENCES)} is needed")
+        raise CaseError(
+            f"case {case_id}: has a segmentation but no sequence; at least one of {', '.join(SEQUENCES)} is needed"
+        )
     return Case(case_id=case_id, subject_id=subject_of(case_id), sequences=single, reference=reference)
+
+
+def case_of_files(files: Mapping[str, Path], *, case_id: str | None = None) -> Case:
+    """Return a case of files named one by one.
+
+    Parameters
+    ----------
+    files : mapping
+        Sequence code to file; any of the four.
+    case_id : str, optional
+        By default what the file names share before the sequence, else the name of their folder.
+
+    Raises
+    ------
+    CaseError
+        A file is absent, a sequence unknown, or none is named.
+    """
+    for name, path in files.items():
+        if not path.is_file():
+            raise CaseError(f"{name}: {path}: no such file")
+    prefixes = {named[0] if (named := _role(path)) else _stem(path) for path in files.values()}
+    shared = prefixes.pop() if len(prefixes) == 1 else ""
+    folder = next(iter(files.values())).resolve().parent.name if files else ""
+    name = case_id or shared or folder or "case"
+    return Case(case_id=name, subject_id=subject_of(name), sequences={s: VolumeFile(p) for s, p in files.items()})
+
+
+def naming_scheme(case: Case) -> str:
+    """Return the label scheme of the year that a case's files are named for.
+
+    Returns
+    -------
+    str
+        `msd` for the Decathlon, `brats2018` for names of 2017 to 2021 (``t1ce``, ``flair``), else `brats2023`.
+    """
+    if case.scheme is not None:
+        return case.scheme
+    old = {"t1", "t1ce", "t1gd", "t2", "flair"}
+    endings = {re.split(r"[-_.]", _stem(file.path))[-1].lower() for file in case.sequences.values()}
+    return "brats2018" if endings & old else "brats2023"
 
 
 def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
@@ -180,37 +215,33 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     grouped: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     stray: dict[Path, list[Path]] = defaultdict(list)
     cases: list[Case] = []
+    problems: dict[str, str] = {}
     for path in _nifti_files(folder):
         if _DECATHLON_FILE.fullmatch(_stem(path)):
             if path.parent.name.startswith("images"):
                 cases.append(_decathlon_case(path))
-            continue
-        named = _role(path)
-        if named is None:
+        elif (named := _role(path)) is None:
             stray[path.parent].append(path)
         else:
             grouped[path.parent, named[0]][named[1]].append(path)
-    problems: dict[str, str] = {}
     for (parent, prefix), files in _merge_odd_segmentations(grouped).items():
         case_id = prefix or parent.name
         try:
             cases.append(_case_from(case_id, files))
         except CaseError as error:
             problems[case_id] = str(error)
-    for parent, paths in stray.items():
-        if not any(c for c in cases if next(iter(c.sequences.values())).path.parent == parent):
-            problems.setdefault(
-                parent.name,
-                f"case {parent.name}: has {paths[0].name}, whose name does not tell its sequence; "
-                f"files end in {', '.join(SEQUENCES)} (or t1, t1ce, t2, flair). Rename it or use --t1n … --t2f.",
-            )
-    for case_id in _doubled(c.case_id for c in cases):
-        places = [str(next(iter(c.sequences.values())).path.parent) for c in cases if c.case_id == case_id]
-        problems[case_id] = f"case {case_id}: occurs {len(places)} times ({', '.join(places)}); case ids must differ"
-        cases = [c for c in cases if c.case_id != case_id]
+    homes = {next(iter(case.sequences.values())).path.parent for case in cases}
+    for parent in stray.keys() - homes:
+        problems.setdefault(
+            parent.name,
+            f"case {parent.name}: has {stray[parent][0].name}, whose name does not tell its sequence; "
+            f"files end in {', '.join(SEQUENCES)} (or t1, t1ce, t2, flair). Rename it or use --t1n … --t2f.",
+        )
+    doubled = _doubled(cases)
+    problems |= doubled
     if not cases and not problems:
         raise CaseError(f"{folder}: holds no case; expected NIfTI files such as <case>/<case>-t1c.nii.gz")
-    return tuple(sorted(cases, key=lambda c: c.case_id)), problems
+    return tuple(sorted((c for c in cases if c.case_id not in doubled), key=lambda c: c.case_id)), problems
 
 
 def _merge_odd_segmentations(
@@ -227,11 +258,16 @@ def _merge_odd_segmentations(
     return merged
 
 
-def _doubled(names: Iterable[str]) -> list[str]:
-    counts: dict[str, int] = defaultdict(int)
-    for name in names:
-        counts[name] += 1
-    return [name for name, n in counts.items() if n > 1]
+def _doubled(cases: Sequence[Case]) -> dict[str, str]:
+    """Return one line for each case id that occurs more than once."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        places[case.case_id].append(str(next(iter(case.sequences.values())).path.parent))
+    return {
+        case_id: f"case {case_id}: occurs {len(found)} times ({', '.join(found)}); case ids must differ"
+        for case_id, found in places.items()
+        if len(found) > 1
+    }
 
 
 def find_cases(folder: Path) -> tuple[Case, ...]:
@@ -289,167 +325,6 @@ def load_case(source: Case | Path) -> LoadedCase:
 def _require_same_grid(case: Case, name: str, grid: Grid, other_name: str, other: Grid) -> None:
     if not grid.matches(other, tolerance_mm=0.1):
         raise GeometryError(
-            f"case {case.case_id}: {name} has {grid.describe()} but {other_name} has {other.describe()}; all must share "
-            "one grid. Run 'glioscope prepare' first."
+            f"case {case.case_id}: {name} has {grid.describe()} but {other_name} has {other.describe()}; "
+            "all must share one grid. Run 'glioscope prepare' first."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """Case ids of one split, disjoint by subject."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-
-
-def make_folds(
-    cases: Sequence[Case], *, count: int, seed: int, volumes_ml: Mapping[str, float] | None = None
-) -> tuple[Fold, ...]:
-    """Split cases into folds by subject, each fold with the same spread of tumour volumes.
-
-    Subjects are ordered by volume, cut into groups of `count`, and each group dealt at random over the folds, so that
-    no fold gets all the small tumours.
-
-    Parameters
-    ----------
-    count : int
-        Number of folds, 2 up to the number of subjects.
-    seed : int
-        Same seed, same folds.
-    volumes_ml : mapping, optional
-        Case id to whole-tumour volume, to stratify by; without it subjects are dealt at random.
-
-    Raises
-    ------
-    ConfigError
-        There are fewer subjects than folds, or `count` is below 2.
-    """
-    by_subject: dict[str, list[str]] = defaultdict(list)
-    for case in sorted(cases, key=lambda c: c.case_id):
-        by_subject[case.subject_id].append(case.case_id)
-    subjects = sorted(by_subject)
-    if not 2 <= count <= len(subjects):
-        raise ConfigError(f"{count} folds asked of {len(subjects)} subjects; choose 2 to {len(subjects)}")
-    rng = np.random.default_rng(seed)
-    order = [subjects[i] for i in rng.permutation(len(subjects))]
-    if volumes_ml is not None:
-        order.sort(key=lambda s: max(volumes_ml.get(c, 0.0) for c in by_subject[s]))
-    member: dict[str, int] = {}
-    for start in range(0, len(order), count):
-        group = order[start : start + count]
-        for subject, fold in zip(group, rng.permutation(count), strict=False):
-            member[subject] = int(fold)
-    folds = []
-    for fold in range(count):
-        held = {s for s in subjects if member[s] == fold}
-        validation = tuple(sorted(c for s in held for c in by_subject[s]))
-        train = tuple(sorted(c for s in subjects if s not in held for c in by_subject[s]))
-        folds.append(Fold(train, validation))
-    return tuple(folds)
-
-
-def make_split(
-    cases: Sequence[Case],
-    *,
-    validation: float,
-    test: float,
-    seed: int,
-    volumes_ml: Mapping[str, float] | None = None,
-) -> dict[str, tuple[str, ...]]:
-    """Split cases by subject into train, validation and test, in about the shares asked for.
-
-    Parameters
-    ----------
-    validation, test : float
-        Shares of the subjects, each in [0, 1), together below 1. The smallest share that is not 0 gets at least one.
-
-    Returns
-    -------
-    dict
-        Keys ``train``, ``validation``, ``test``; case ids, sorted.
-    """
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise ConfigError(f"shares validation={validation} and test={test} must be at least 0 and together below 1")
-    subjects = sorted({c.subject_id for c in cases})
-    rng = np.random.default_rng(seed)
-    order = [subjects[i] for i in rng.permutation(len(subjects))]
-    if volumes_ml is not None:
-        largest = {s: max(volumes_ml.get(c.case_id, 0.0) for c in cases if c.subject_id == s) for s in subjects}
-        order.sort(key=largest.__getitem__)
-    wanted = {"validation": validation, "test": test, "train": 1 - validation - test}
-    given = dict.fromkeys(wanted, 0)
-    member = {}
-    for n, subject in enumerate(order, start=1):  # always serve the part furthest behind its share
-        part = max(wanted, key=lambda p: wanted[p] * n - given[p])
-        given[part] += 1
-        member[subject] = part
-    return {
-        part: tuple(sorted(c.case_id for c in cases if member[c.subject_id] == part))
-        for part in ("train", "validation", "test")
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseRecord:
-    """What `check` found in one case: one row of the fingerprint table."""
-
-    case_id: str
-    subject_id: str
-    sequences: tuple[str, ...]
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    orientation: str
-    intensity: Mapping[str, tuple[float, float, float]]
-    """Sequence to (minimum, mean inside the brain, maximum)."""
-    labels: Mapping[int, int]
-    """Label value to voxel count; empty without a reference."""
-    wt_ml: float | None
-    problems: tuple[str, ...]
-    """What is wrong, one line each; empty when all is well."""
-
-
-def check_case(case: Case) -> CaseRecord:
-    """Read one case and say what is in it and what is wrong with it; never raises for bad data."""
-    problems: list[str] = []
-    if case.missing:
-        problems.append(f"lacks {', '.join(case.missing)}")
-    grid: Grid | None = None
-    try:
-        grid = read_grid(next(iter(case.sequences.values())))
-        loaded = load_case(case)
-    except (CaseError, GeometryError, ValueError) as error:
-        return _record(case, grid, problems=(*problems, str(error)))
-    intensity: dict[str, tuple[float, float, float]] = {}
-    for name, image in loaded.images.items():
-        finite = np.isfinite(image)
-        if not finite.all():
-            problems.append(f"{name} holds {int((~finite).sum())} voxels that are NaN or infinite")
-        values = image[finite]
-        if values.size == 0 or values.min() == values.max():
-            problems.append(f"{name} is constant")
-            continue
-        inside = values[values != 0]
-        intensity[name] = (float(values.min()), float(inside.mean(dtype=np.float64)), float(values.max()))
-    labels: dict[int, int] = {}
-    wt_ml = None
-    if loaded.reference is not None:
-        values, counts = np.unique(loaded.reference, return_counts=True)
-        labels = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
-        wt_ml = sum(n for v, n in labels.items() if v) * loaded.grid.voxel_volume_ml
-        if max(labels) > 4:
-            problems.append(f"has label values {sorted(labels)}; BraTS maps hold 0 to 4")
-        if set(labels) == {0}:
-            problems.append("reference is empty")
-    return _record(case, loaded.grid, intensity=intensity, labels=labels, wt_ml=wt_ml, problems=tuple(problems))
-
-
-def _record(case: Case, grid: Grid | None, **found: Any) -> CaseRecord:
-    return CaseRecord(
-        case_id=case.case_id,
-        subject_id=case.subject_id,
-        sequences=tuple(case.sequences),
-        shape=grid.shape if grid else (),
-        spacing_mm=tuple(round(s, 4) for s in grid.spacing_mm) if grid else (),
-        orientation=grid.orientation if grid else "",
-        **({"intensity": {}, "labels": {}, "wt_ml": None} | found),
-    )

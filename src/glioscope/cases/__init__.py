@@ -1,0 +1,50 @@
+"""Cases: one imaging session of one subject, found on disk in any layout that BraTS ever used.
+
+Layouts read (design: whoever has the data should not have to rename it):
+
+- BraTS 2017–2020: ``<case>/<case>_{t1,t1ce,t2,flair,seg}.nii[.gz]``; case 355 of 2020 with ``W39_1998.09.19_Segm.nii``
+- BraTS 2021: the same names
+- BraTS 2023–2025: ``<case>/<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz``; ``BraTS-GLI-01234-100`` is subject 01234
+- plain names: ``<case>/{t1n,t1c,t2w,t2f,seg}.nii.gz`` and ``<case>/{t1,t1ce,t2,flair,seg}.nii.gz``
+- Medical Segmentation Decathlon: ``imagesTr/BRATS_001.nii.gz``, 4-D, FLAIR/T1w/T1gd/T2w, ``labelsTr``
+
+"Sequence" is what BraTS calls a modality.
+"""
+
+from glioscope.cases.check import (
+    CaseRecord,
+    Fingerprint,
+    check_case,
+    check_dataset,
+)
+from glioscope.cases.find import (
+    SEQUENCES,
+    Case,
+    LoadedCase,
+    case_of_files,
+    find_cases,
+    load_case,
+    naming_scheme,
+    scan_cases,
+    subject_of,
+)
+from glioscope.cases.folds import Fold, make_folds, make_split
+
+__all__ = [
+    "SEQUENCES",
+    "Case",
+    "CaseRecord",
+    "Fingerprint",
+    "Fold",
+    "LoadedCase",
+    "case_of_files",
+    "check_case",
+    "check_dataset",
+    "find_cases",
+    "load_case",
+    "make_folds",
+    "make_split",
+    "naming_scheme",
+    "scan_cases",
+    "subject_of",
+]
