@@ -110,11 +110,11 @@ def predict_logits(
     ModelError
         The logits do not lie on the image's grid, or hold NaN.
     """
-    shape: Shape3 = image.shape[1:]  # type: ignore[assignment]
+    shape: Shape3 = image.shape[1:]
     boxes = tiles(shape, config)
     if len(boxes) == 1:
         _, part = _inside(boxes[0], shape)
-        return _mirrored(model, cut(image, boxes[0]), presence, config.mirror_axes)[(..., *part)]
+        return _mirrored(model, cut(image, boxes[0]), presence, config.mirror_axes)[(slice(None), *part)]
     weights = tile_weights(boxes[0].shape)
     total: NDArray[np.float32] | None = None
     norm = np.zeros(shape, np.float32)
@@ -123,7 +123,7 @@ def predict_logits(
         logits = _mirrored(model, cut(image, box), presence, config.mirror_axes)
         if total is None:
             total = np.zeros((len(logits), *shape), np.float32)
-        total[(..., *array)] += logits[(..., *part)] * weights[part]
+        total[(slice(None), *array)] += logits[(slice(None), *part)] * weights[part]
         norm[array] += weights[part]
     assert total is not None
     total /= norm
