@@ -4,21 +4,26 @@ Coordinates are RAS millimetres of the MNI kind: x to the right, y to anterior, 
 anterior commissure; positions of the structures follow that space. Nothing here is taken from anybody's scan.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from glioscope.phantom.fields import Field, band_noise, blend, carve, ellipsoid, sample_noise, share, tube
+from glioscope.phantom.fields import Field, band_noise, blend, carve, ellipsoid, length, sample_noise, share, tube
 
 CENTRE_MM = (0.0, -17.0, 3.0)
 """The point of the head that stands at the centre of the field of view."""
 
-LATERAL_VENTRICLE = ((9, 32, 3, 2.2), (8, 20, 12, 3.4), (8, 2, 20, 3.2), (11, -18, 22, 3.2), (19, -36, 16, 4.2))
-OCCIPITAL_HORN = ((19, -36, 16, 4.2), (24, -50, 8, 3.4), (21, -70, 5, 1.2))
-TEMPORAL_HORN = ((20, -38, 14, 3.6), (32, -38, 0, 2.6), (34, -22, -14, 1.6), (27, -9, -19, 1.0))
-CAUDATE = ((14, 20, 2, 5.6), (15, 12, 11, 5.0), (16, -2, 20, 3.4), (20, -20, 22, 2.4), (27, -34, 15, 1.6))
+LATERAL_VENTRICLE = ((13, 33, 2, 2.4), (8, 21, 11, 4.2), (7, 4, 19, 4.0), (10, -16, 22, 4.0), (18, -35, 17, 5.2))
+OCCIPITAL_HORN = ((18, -35, 17, 5.2), (25, -50, 8, 4.4), (22, -72, 4, 1.2))
+TEMPORAL_HORN = ((21, -38, 13, 4.2), (32, -38, 0, 3.0), (34, -22, -14, 1.8), (27, -9, -19, 1.0))
+CAUDATE = ((15, 20, 3, 5.4), (16, 12, 11, 4.8), (17, -2, 20, 3.4), (21, -20, 22, 2.4), (28, -34, 15, 1.6))
+
+
+WAVES = 6
+"""Plane waves that bend a standard head into a person's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,11 +31,12 @@ class Person:
     """What makes one head differ from another. Drawn once, read at any resolution."""
 
     scale: tuple[float, float, float]
-    warp: tuple[NDArray[np.float32], ...]
-    """Three noise cubes: how far each axis is bent."""
-    warp_mm: float
+    waves: NDArray[np.float32]
+    """(wave, 4): wave vector in radians a millimetre, and phase."""
+    bends_mm: NDArray[np.float32]
+    """(3, wave): how far each wave bends x, y and z."""
     folds: NDArray[np.float32]
-    """Noise cube whose zero crossings are the sulci."""
+    """Noise cube whose zero crossings are the sulci, as quadratic spline coefficients."""
     depth: NDArray[np.float32]
     """Noise cube that makes some sulci deep and others shallow."""
     sulcus_mm: float
@@ -46,18 +52,22 @@ class Person:
 
 def draw_person(rng: np.random.Generator) -> Person:
     """Return a head drawn at random."""
+    directions = rng.normal(size=(WAVES, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    phases = rng.uniform(0, 2 * np.pi, WAVES)
+    folds = band_noise(rng, float(rng.uniform(18.5, 21.5)), spread=0.2)
     age = rng.beta(2.0, 1.6)  # 0 young, 1 old: gliomas are a disease of the later half
     return Person(
         scale=tuple(float(v) for v in rng.normal(1, 0.03, 3) + rng.normal(0, 0.02)),  # type: ignore[arg-type]
-        warp=tuple(band_noise(rng, 75, spread=0.35) for _ in range(3)),
-        warp_mm=float(rng.uniform(1.2, 2.4)),
-        folds=band_noise(rng, float(rng.uniform(21, 25)), spread=0.16),
+        waves=np.column_stack([directions * (2 * np.pi / rng.uniform(70, 130, (WAVES, 1))), phases]).astype(np.float32),
+        bends_mm=(rng.normal(0, 0.9, (3, WAVES)) * rng.uniform(0.6, 1.3)).astype(np.float32),
+        folds=ndimage.spline_filter(folds, 2, np.float32, mode="grid-wrap"),
         depth=band_noise(rng, 40, spread=0.4),
         sulcus_mm=float(0.45 + 0.75 * age),
         ventricle_mm=float(-0.8 + 3.4 * age**2),
-        cortex_mm=float(rng.uniform(2.5, 3.0)),
+        cortex_mm=float(rng.uniform(2.7, 3.3)),
         gliosis_mm=float(rng.uniform(-3, 7) * age),
-        midline_mm=float(rng.normal(0, 1.2)),
+        midline_mm=float(rng.normal(0, 0.9)),
     )
 
 
@@ -96,6 +106,7 @@ class Brain:
     callosum: Field
     cerebellum: Field
     folia: Field
+    veins: Field
     brainstem: Field
     striatum: Field
     pallidum: Field
@@ -109,12 +120,22 @@ class Brain:
 
 def bend(person: Person, points: Sequence[Field]) -> list[Field]:
     """Return points of the standard head that correspond to points of this head."""
-    out = []
-    for point, scale, noise in zip(points, person.scale, person.warp, strict=True):
-        moved = point * np.float32(1 / scale)
-        moved += np.float32(person.warp_mm) * sample_noise(noise, points)
-        out.append(moved)
+    out = [point * np.float32(1 / scale) for point, scale in zip(points, person.scale, strict=True)]
+    for wave, bends in zip(person.waves, person.bends_mm.T, strict=True):
+        angle = points[0] * wave[0]
+        angle += points[1] * wave[1]
+        angle += points[2] * wave[2]
+        angle += wave[3]
+        np.sin(angle, out=angle)
+        for moved, amount in zip(out, bends, strict=True):
+            moved += amount * angle
     return out
+
+
+def _ramp(value: Field, low: float, high: float) -> Field:
+    """Return 0 below `low`, 1 above `high`, a smooth step between."""
+    t = np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
 
 
 def envelope(points: Sequence[Field]) -> tuple[Field, Field, Field, Field]:
@@ -123,51 +144,63 @@ def envelope(points: Sequence[Field]) -> tuple[Field, Field, Field, Field]:
     side = np.sqrt(x * x + np.float32(1))
     mirrored = (side, y, z)
     dome = ellipsoid(mirrored, (7, -17, 12), (61, 86, 65))
-    base = -z - np.float32(21) + np.float32(0.0022) * (y + 12) ** 2 - np.float32(0.05) * (y + 60)
-    upper = carve(dome, base, 14)
+    base = -z - np.float32(22) + np.float32(0.10) * np.maximum(-y - 20, 0) + np.float32(0.05) * np.maximum(y - 20, 0)
+    ridge = np.exp(-((side / np.float32(30)) ** 2))  # the tentorium rises towards the midline behind the stem
+    base = base + (np.float32(4) + np.float32(14) * _ramp(-y, 25, 50)) * ridge - np.float32(2)
+    upper = carve(dome, base, 16)
     temporal = ellipsoid(mirrored, (42, -8, -20), (23, 43, 21))
     cerebrum = blend(upper, temporal, 9)
-    cerebellum = blend(ellipsoid(mirrored, (25, -63, -36), (28, 27, 19)), ellipsoid(points, (0, -62, -32), (14, 24, 17)), 8)
+    hemisphere = ellipsoid(mirrored, (23, -62, -36), (30, 31, 25))
+    cerebellum = blend(hemisphere, ellipsoid(points, (0, -60, -28), (14, 25, 22)), 8)
+    cerebellum = np.maximum(cerebellum, np.float32(2) - cerebrum)  # the tentorium keeps them apart
     stem = tube(points, ((0, -20, -2, 15), (0, -24, -16, 14), (0, -25, -30, 15), (0, -34, -48, 9), (0, -42, -80, 7)))
     brain = blend(blend(cerebrum, cerebellum, 4), stem, 5)
     return brain, cerebrum, cerebellum, stem
 
 
-def brain(person: Person, lattice: Lattice, shift: Sequence[Field] | None = None) -> Brain:
+Push = Callable[[Sequence[Field], Field], Sequence[Field]]
+"""Points and depth below the envelope in; where their tissue came from, minus the points, out."""
+
+
+def brain(person: Person, lattice: Lattice, push: Push | None = None) -> Brain:
     """Return the brain of a person on a lattice.
 
     Parameters
     ----------
     lattice : Lattice
-    shift : three (i, j, k) float32, optional
-        Mass effect: tissue found at a point came from the point plus this; 0 at the envelope, for skull is hard.
+    push : callable, optional
+        Mass effect; the envelope itself does not move, for bone is hard.
     """
     points = lattice.points
     standard = bend(person, points)
     whole, depth, cerebellum, stem = envelope(standard)
     normal = lattice.gradient(depth)
-    if shift is not None:
+    if push is not None:
+        shift = push(points, -whole)
         standard = [s + d for s, d in zip(standard, shift, strict=True)]
         points = [p + d for p, d in zip(points, shift, strict=True)]
         _, depth, cerebellum, stem = envelope(standard)
     fold, floor = _sulci(person, points, depth, normal, lattice)
     x, y, z = standard
+    lattice_height = z
     x = x - np.float32(person.midline_mm) * np.exp(-(((y + 10) / 50) ** 2))
     mirrored = (np.abs(x), y, z)
-    parts = _deep(person, (x, y, z), mirrored)
+    arch = _arch(y, z)
+    parts = _deep(person, (x, y, z), mirrored, arch)
     return Brain(
         envelope=whole,
         cerebrum=depth,
         fold=fold,
         floor=floor,
         midline=x,
-        falx=_falx(y, z),
+        falx=_falx(y, z, arch),
         sylvian=_sylvian(mirrored),
         cerebellum=cerebellum,
-        folia=sample_noise(person.folds, [p * np.float32(2.6) for p in points]),
+        folia=sample_noise(person.depth, [points[0] * 3, (points[1] - points[2]) * 5, (points[2] + points[1]) * 3]),
+        veins=sample_noise(person.depth, [p * 2 for p in points]),
         brainstem=stem,
         sinus=_sinus(x, whole),
-        height=z,
+        height=lattice_height,
         **parts,
     )
 
@@ -180,31 +213,39 @@ def _sulci(
     Sheets stand on the surface because the noise is read mostly at a point's foot on it; a quarter of the depth is
     kept, which bends them.
     """
-    length = np.sqrt(sum(n * n for n in normal)) + np.float32(1e-3)
-    sink = np.clip(depth, -26, 6) * np.float32(0.7)
-    foot = [p - sink * (n / length) for p, n in zip(points, normal, strict=True)]
-    noise = sample_noise(person.folds, foot, order=3)
+    size = np.sqrt(sum(n * n for n in normal)) + np.float32(1e-3)
+    sink = np.clip(depth, -30, 6) * np.float32(0.8)
+    foot = [p - sink * (n / size) for p, n in zip(points, normal, strict=True)]
+    noise = np.full_like(depth, 9)
+    near = depth < 5
+    noise[near] = sample_noise(person.folds, [f[near] for f in foot], order=2)
     slope = np.sqrt(sum(g * g for g in lattice.gradient(noise)))
     fold = noise / np.maximum(slope, np.float32(0.1))
-    reach = np.float32(13) + np.float32(5) * sample_noise(person.depth, foot)
-    return fold, -depth - np.clip(reach, 4, 22)
+    reach = np.float32(18) + np.float32(5) * sample_noise(person.depth, foot)
+    return fold, -depth - np.clip(reach, 7, 28)
 
 
-def _falx(y: Field, z: Field) -> Field:
-    """Return a distance in the midsagittal plane, negative from the callosum's upper edge inwards and below."""
-    arch = ellipsoid((np.zeros_like(y), y, z), (0, -4, -2), (1e3, 42, 33))
+def _arch(y: Field, z: Field) -> Field:
+    """Return the distance in the midsagittal plane to the callosum's upper edge, negative below it."""
+    radius = length((y + np.float32(4)) * np.float32(1 / 40), (z + np.float32(2)) * np.float32(1 / 31))
+    return (radius - 1) * np.float32(34)
+
+
+def _falx(y: Field, z: Field, arch: Field) -> Field:
+    """Return a distance in the midsagittal plane, negative where there is no fissure between the hemispheres."""
     below = carve(z - np.float32(2), np.abs(y + 14) - np.float32(30), 4)
-    return np.minimum(arch, below)
+    return np.minimum(arch - np.float32(2), below)
 
 
 def _sylvian(mirrored: Sequence[Field]) -> Field:
-    """Return the distance to the Sylvian fissure: a cleft inwards from the side, and the insula's wall across its end."""
+    """Return the distance to the Sylvian fissure: a rising cleft from the side, and the insula's wall across its end."""
     x, y, z = mirrored
-    cleft = np.maximum(np.abs(z - np.float32(0.14) * (-y) - np.float32(0)) - np.float32(0.5), np.float32(37) - x)
-    cleft = np.maximum(cleft, np.abs(y + 8) - np.float32(27))
-    bow = np.float32(39) + np.float32(0.006) * (y - 2) ** 2 * -1 + np.float32(0.01) * -((z - 3) ** 2)
-    wall = np.maximum(np.abs(x - bow) - np.float32(0.4), np.abs(z - 4) - np.float32(13))
-    wall = np.maximum(wall, np.abs(y + 2) - np.float32(20))
+    rise = np.float32(-1) - np.float32(0.28) * y + np.float32(2.2) * np.sin(y * np.float32(0.17))
+    wall_x = np.float32(41) - np.float32(0.016) * (y - 1) ** 2 - np.float32(0.02) * (z - 2) ** 2
+    cleft = np.maximum(np.abs(z - rise) - np.float32(0.2), wall_x - x)
+    cleft = np.maximum(cleft, np.abs(y + 4) - np.float32(27))
+    wall = np.maximum(np.abs(x - wall_x) * np.float32(0.9) - np.float32(0.1), np.abs(z - rise - 3) - np.float32(11))
+    wall = np.maximum(wall, np.abs(y - 1) - np.float32(17))
     return np.minimum(cleft, wall)
 
 
@@ -213,13 +254,12 @@ def _sinus(x: Field, whole: Field) -> Field:
     return np.sqrt(x * x + (whole + np.float32(1.0)) ** 2) - np.float32(1.8)
 
 
-def _deep(person: Person, points: Sequence[Field], mirrored: Sequence[Field]) -> dict[str, Field]:
+def _deep(person: Person, points: Sequence[Field], mirrored: Sequence[Field], arch: Field) -> dict[str, Field]:
     """Return callosum, deep nuclei, ventricles and choroid plexus."""
     x, y, z = points
     a = mirrored[0]
-    arch = ellipsoid((np.zeros_like(y), y, z), (0, -4, -2), (1e3, 40, 31))
-    band = np.maximum(np.abs(arch + np.float32(3.5) + np.float32(0.004) * a * a) - np.float32(3), -z + np.float32(2))
-    callosum = np.maximum(band, a - np.float32(22))
+    thickness = np.float32(3.2) - np.float32(0.008) * a * a
+    callosum = np.maximum(np.abs(arch + np.float32(3.5) - np.float32(0.006) * a * a) - thickness, np.float32(2) - z)
     grown = np.float32(person.ventricle_mm)
     lateral = blend(tube(mirrored, LATERAL_VENTRICLE), tube(mirrored, OCCIPITAL_HORN), 3)
     lateral = blend(lateral, tube(mirrored, TEMPORAL_HORN), 2) - grown
@@ -251,10 +291,10 @@ def _putamen(mirrored: Sequence[Field]) -> Field:
 
 def grey_surface(b: Brain, person: Person) -> Field:
     """Return the signed distance of the cerebral surface with all its clefts: grey matter and what it wraps."""
-    sheet = np.hypot(b.fold, np.maximum(b.floor, 0))
+    sheet = length(b.fold, np.maximum(b.floor, 0))
     half = np.float32(person.sulcus_mm) * (np.float32(0.55) + np.exp(np.clip(b.cerebrum, -60, 0) * np.float32(0.16)))
     surface = np.maximum(b.cerebrum + np.float32(0.6), half - sheet)
-    fissure = np.hypot(b.midline, np.maximum(-b.falx, 0))
+    fissure = length(b.midline, np.maximum(-b.falx, 0))
     np.maximum(surface, np.float32(0.5 + person.sulcus_mm * 0.7) - fissure, out=surface)
     return np.maximum(surface, np.float32(0.3 + person.sulcus_mm * 0.8) - np.maximum(b.sylvian, 0), out=surface)
 
@@ -273,8 +313,10 @@ def paint(b: Brain, person: Person, width_mm: float) -> Iterator[tuple[str, Fiel
     white = surface + np.float32(person.cortex_mm)
     yield "white", share(white, width_mm)
     yield "cerebellum", share(b.cerebellum + np.float32(0.8), width_mm)
-    arbor = b.cerebellum + np.float32(7.5) + np.float32(3) * b.folia
-    yield "white", share(arbor, width_mm)
+    furrow = share(length(np.float32(2.5) * b.folia, np.maximum(-b.cerebellum - 9, 0)) - np.float32(0.4), 2 * width_mm)
+    yield "csf", furrow * share(b.cerebellum, width_mm) * np.float32(0.5)
+    arbor = b.cerebellum + np.float32(11) - np.float32(5) * np.abs(b.folia)
+    yield "white", share(arbor, 2 * width_mm) * np.float32(0.9)
     yield "brainstem", share(b.brainstem + np.float32(1), width_mm)
     yield "white", share(b.callosum, width_mm)
     yield "thalamus", share(b.thalamus, 2 * width_mm)
@@ -289,6 +331,6 @@ def paint(b: Brain, person: Person, width_mm: float) -> Iterator[tuple[str, Fiel
 def vessels(b: Brain, width_mm: float) -> Iterator[tuple[str, Field]]:
     """Yield what enhances in health, in painting order: choroid plexus, veins in the sulci, the sagittal sinus."""
     yield "choroid", share(np.maximum(b.choroid, b.ventricles), width_mm)
-    vein = np.maximum(np.hypot(b.fold, np.float32(6) * b.folia) - np.float32(0.7), b.cerebrum + np.float32(1))
+    vein = np.maximum(length(b.fold, np.float32(5) * b.veins) - np.float32(0.6), b.cerebrum + np.float32(1))
     yield "blood", share(np.maximum(vein, -b.cerebrum - np.float32(12)), width_mm)
     yield "blood", share(np.maximum(b.sinus, np.float32(14) - b.height), width_mm)

@@ -20,9 +20,8 @@ def bias_field(rng: np.random.Generator, shape: tuple[int, int, int], strength: 
     """
     if strength <= 0:
         return np.ones(shape, np.float32)
-    knots = ndimage.gaussian_filter(rng.standard_normal((7, 7, 7)), 1.2, mode="nearest")[1:-1, 1:-1, 1:-1]
-    knots = ndimage.zoom(knots / max(float(knots.std()), 1e-6), 5, order=3)
-    log = np.float32(strength) * knots.astype(np.float32)
+    knots = ndimage.gaussian_filter(rng.standard_normal((28, 28, 28), dtype=np.float32), 4.5)[6:-6, 6:-6, 6:-6]
+    log = np.float32(strength) * (knots / knots.std())
     return refine(np.exp(log - log.mean()), shape, [np.linspace(0, log.shape[0] - 1, n) for n in shape])
 
 
@@ -38,7 +37,10 @@ def rician(rng: np.random.Generator, image: Field, sigma: float) -> Field:
     noisy += image
     other = rng.standard_normal(image.shape, dtype=np.float32)
     other *= np.float32(sigma)
-    return np.hypot(noisy, other, out=noisy)
+    noisy *= noisy
+    other *= other
+    noisy += other
+    return np.sqrt(noisy, out=noisy)
 
 
 def thicken(image: Field, spacing_mm: float, thickness_mm: float) -> Field:

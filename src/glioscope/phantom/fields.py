@@ -45,10 +45,19 @@ def ellipsoid(points: Sequence[Field], centre: Sequence[float], radii: Sequence[
         x, y, z in millimetres.
     """
     scaled = [(p - np.float32(c)) * np.float32(1 / r) for p, c, r in zip(points, centre, radii, strict=True)]
-    inner = scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2
-    slope = sum((s * np.float32(1 / r)) ** 2 for s, r in zip(scaled, radii, strict=True))
+    for part in scaled:
+        part *= part
+    slope = scaled[0] * np.float32(1 / radii[0] ** 2)
+    inner = scaled[0] + scaled[1]
+    for part, radius in zip(scaled[1:], radii[1:], strict=True):
+        part *= np.float32(1 / radius**2)
+        slope += part
+    inner += part * np.float32(radii[2] ** 2)
     root = np.sqrt(inner)
-    return root * (root - 1) / np.sqrt(slope + np.float32(1e-6))
+    slope += np.float32(1e-6)
+    np.sqrt(slope, out=slope)
+    root *= root - 1
+    return np.divide(root, slope, out=root)
 
 
 def tube(points: Sequence[Field], path: Sequence[Sequence[float]]) -> Field:
@@ -71,6 +80,11 @@ def tube(points: Sequence[Field], path: Sequence[Sequence[float]]) -> Field:
         nearest = distance if nearest is None else np.minimum(nearest, distance)
     assert nearest is not None
     return nearest
+
+
+def length(first: Field, second: Field) -> Field:
+    """Return sqrt(first² + second²); no overflow to guard against here, so faster than `numpy.hypot`."""
+    return np.sqrt(first * first + second * second)
 
 
 def blend(first: Field, second: Field, radius_mm: float) -> Field:
@@ -111,9 +125,12 @@ def band_noise(rng: np.random.Generator, wavelength_mm: float, *, spread: float 
 
 
 def sample_noise(noise: Field, points: Sequence[Field], *, order: int = 1) -> Field:
-    """Return a noise cube's values at points in millimetres (the cube repeats without end)."""
+    """Return a noise cube's values at points in millimetres (the cube repeats without end).
+
+    For `order` 2 and above the cube holds spline coefficients, as `scipy.ndimage.spline_filter` returns them.
+    """
     index = np.stack([p.ravel() for p in points]) * np.float32(noise.shape[0] / NOISE_MM)
-    values = ndimage.map_coordinates(noise, index, np.float32, order=order, mode="grid-wrap")
+    values = ndimage.map_coordinates(noise, index, np.float32, order=order, mode="grid-wrap", prefilter=False)
     return values.reshape(points[0].shape)
 
 
@@ -129,7 +146,8 @@ def refine(coarse: Field, shape: Sequence[int], positions: Sequence[NDArray[np.f
         For each axis of the result, the index in `coarse`; clipped to the array.
     """
     out = coarse
-    for axis, (count, position) in enumerate(zip(shape, positions, strict=True)):
+    for axis in (2, 1, 0):  # the strided axis while the array is small, the contiguous one last
+        count, position = shape[axis], positions[axis]
         last = out.shape[axis] - 1
         if last == 0 or (count == out.shape[axis] and np.array_equal(position, np.arange(count))):
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from glioscope.phantom.tumour import TUMOUR_KINDS, Focus, TumourKind
 
 GEOMETRY_MM = 2.0
 """Surfaces are computed on a lattice no finer than this and refined: they are smooth, the grid of voxels need not be."""
-BRAIN_BOX_MM = ((-82, -122, -84), (82, 90, 92))
+BRAIN_BOX_MM = ((-77, -114, -82), (77, 77, 87))
 """Head coordinates that hold every brain; voxels outside stay background."""
 STRIPPED_CENTRE_MM = (-119.5, 119.5, 77.0)
 """Scanner coordinates of the field's centre without skull: gives the affine of BraTS for 240×240×155 in LPS."""
@@ -144,9 +145,7 @@ def draw_patient(head_rng: np.random.Generator, tumour_rng: np.random.Generator,
     centres = _place(tumour_rng, person, plans)
 
     def shares(lattice: Lattice, step: float) -> tuple[Field, Field]:
-        room = -anatomy.envelope(anatomy.bend(person, lattice.points))[0]
-        shift = tumour.mass_effect(lattice.points, centres, plans, room)
-        return _white_and_grey(anatomy.brain(person, lattice, shift), person, step)
+        return _white_and_grey(anatomy.brain(person, lattice, partial(tumour.mass_effect, centres, plans)), person, step)
 
     foci = tuple(tumour.grow(tumour_rng, p, c, shares) for p, c in zip(plans, centres, strict=True))
     return Patient(person=person, foci=foci)
@@ -265,6 +264,7 @@ class _Canvas:
         self.signals = np.zeros((4, *shape), np.float32)
         self.labels = np.zeros(shape, np.uint8)
         self.fluid = np.zeros(shape, np.float32)
+        self.white = np.zeros(shape, np.float32)
         self.brain = np.zeros(shape, bool)
 
     def lay(self, tissue: str, weight: Field, *, millimolar: float | None = None) -> None:
@@ -282,15 +282,15 @@ class _Canvas:
             part += weight * (value - part)
         fluid = self.fluid[where]
         fluid += weight * (np.float32(tissue == "csf") - fluid)
+        white = self.white[where]
+        white += weight * (np.float32(tissue in ("white", "gliosis")) - white)
 
     def paint(self, config: PhantomConfig, width_mm: float) -> None:
         """Paint head, brain and tumour."""
         person, foci = self.patient.person, self.patient.foci
         points = self.lattice.points
-        whole = anatomy.envelope(anatomy.bend(person, points))[0]
-        plans, centres = [f.plan for f in foci], [f.centre for f in foci]
-        shift = tumour.mass_effect(points, centres, plans, -whole)
-        coarse = anatomy.brain(person, self.lattice, shift)
+        push = partial(tumour.mass_effect, [f.centre for f in foci], [f.plan for f in foci])
+        coarse = anatomy.brain(person, self.lattice, push)
         if config.skull:
             for tissue, weight in head.head_layers(anatomy.bend(person, points), coarse.envelope, 2 * width_mm):
                 self.lay(tissue, self.fine(weight))
@@ -311,6 +311,7 @@ class _Canvas:
 
     def _paint_focus(self, focus: Focus, brain: Brain, width_mm: float) -> None:
         whole, core, dead, bare, texture = (self.fine(f) for f in tumour.sample_levels(focus, self.lattice.points))
+        whole = whole + (1 - self.white) * np.float32(CORTEX_SPARED_MM)
         tissue = share(brain.envelope, width_mm) * (1 - self.fluid)
         swelling = share(whole, 3.0 * width_mm) * tissue * np.clip(np.float32(0.78) + np.float32(0.16) * texture, 0, 1)
         pool = brain.ventricles < 0
@@ -340,6 +341,8 @@ class _Canvas:
 
 UPTAKE_MILLIMOLAR = {"blood": 1.0, "choroid": 0.5, "grey": 0.05, "white": 0.02, "skin": 0.15, "muscle": 0.12, "oedema": 0.01}
 """Gadolinium in healthy tissue some minutes after the injection."""
+CORTEX_SPARED_MM = 3.5
+"""Vasogenic oedema keeps to white matter: its edge in grey matter lies this much further in."""
 FLOW_VOID = np.array([0.6, 1.0, 0.3, 0.35], np.float32)
 """Moving blood loses signal in the order of `SEQUENCES`."""
 

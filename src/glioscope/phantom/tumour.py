@@ -78,7 +78,7 @@ def radius_mm(volume_ml: float) -> float:
 
 
 def mass_effect(
-    points: Sequence[Field], centres: Sequence[NDArray[np.float64]], plans: Sequence[Plan], room_mm: Field
+    centres: Sequence[NDArray[np.float64]], plans: Sequence[Plan], points: Sequence[Field], room_mm: Field
 ) -> list[Field]:
     """Return where the tissue at each point was before the foci pushed it, minus the point.
 
@@ -134,7 +134,7 @@ def grow(rng: np.random.Generator, plan: Plan, centre: NDArray[np.float64], shar
     lattice = np.meshgrid(*axes, indexing="ij")
     white, grey = shares(Lattice(points=tuple(lattice), steps=np.eye(3) * step), step)
     coarse = band_noise(rng, max(1.3 * radius, 14), spread=0.4)
-    fine = band_noise(rng, 12, spread=0.3)
+    fine = band_noise(rng, max(11, 0.6 * radius), spread=0.3)
     wide, small = sample_noise(coarse, lattice), sample_noise(fine, lattice)
     wander = np.exp(np.float32(plan.wander) * (wide + np.float32(0.5) * small) - np.float32(plan.wander**2 * 0.5))
     arrival = _arrival(white, grey, wander, plan.wt_ml * 1000 / step**3)
@@ -174,12 +174,12 @@ def _compartments(
     radius = radius_mm(plan.wt_ml)
     away = np.sqrt(sum((p - np.float32(c)) ** 2 for p, c in zip(lattice, centre, strict=True)))
     wide, small = noise
-    depth = np.float32(0.5) * (away + front) + np.float32(0.10 * radius) * wide + np.float32(0.05 * radius + 0.4) * small
+    depth = np.float32(0.5) * (away + front) + np.float32(0.12 * radius) * wide + np.float32(0.025 * radius + 0.3) * small
     inside = np.where(whole < -0.5, depth, np.float32(1e4))
     whole_count = plan.wt_ml * 1000 / step**3
     core = inside - np.float32(_level(inside, whole_count * plan.core_share))
     core = np.maximum(np.minimum(core, 50), whole + np.float32(0.5))
-    inner = depth + np.float32(0.07 * radius) * np.float32(1.2) * sample_shift(small)
+    inner = depth + np.float32(0.05 * radius + 0.2) * sample_shift(small)
     inner = np.where(core < -0.8, inner, np.float32(1e4))
     dead = inner - np.float32(_level(inner, whole_count * plan.core_share * plan.necrosis_share))
     return core, np.maximum(np.minimum(dead, 50), core + np.float32(1.0))
