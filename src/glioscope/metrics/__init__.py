@@ -4,6 +4,19 @@
 (inf for a distance to nothing); protocols turn these into numbers.
 """
 
+from glioscope.metrics.lesions import (
+    Group,
+    LesionMatch,
+    LesionRule,
+    LesionWise,
+    OneToOne,
+    RegionPair,
+    dilate,
+    lesion_wise,
+    merge_touching,
+    one_to_one,
+    predicted_lesions,
+)
 from glioscope.metrics.overlap import (
     Mask,
     Overlap,
@@ -18,24 +31,43 @@ from glioscope.metrics.overlap import (
 )
 from glioscope.metrics.surface import (
     SurfaceDistances,
+    area_within,
     border_distances,
     hausdorff_95,
+    mean_hit_share,
+    pooled_percentile,
+    robust_hausdorff,
     surface_areas,
     surface_dice,
     surface_distances,
 )
 
 __all__ = [
+    "Group",
+    "LesionMatch",
+    "LesionRule",
+    "LesionWise",
     "Mask",
+    "OneToOne",
     "Overlap",
+    "RegionPair",
     "SurfaceDistances",
     "VoxelAccuracy",
+    "area_within",
     "border_distances",
     "dice",
+    "dilate",
     "hausdorff_95",
     "iou",
+    "lesion_wise",
+    "mean_hit_share",
+    "merge_touching",
+    "one_to_one",
     "overlap",
+    "pooled_percentile",
     "precision",
+    "predicted_lesions",
+    "robust_hausdorff",
     "sensitivity",
     "specificity",
     "surface_areas",

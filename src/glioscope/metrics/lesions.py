@@ -228,11 +228,11 @@ class OneToOne:
     recognition_quality: float
     """F1 of the components; nan if neither mask has any."""
     dice: float
-    """Mean over matched pairs; 0 if there is none, nan if both masks are empty."""
+    """Mean over matched pairs; nan if there is none."""
     hd95_mm: float
-    """Mean over matched pairs, border voxels, both directions pooled; inf if there is none, nan if both are empty."""
+    """Mean over matched pairs, border voxels, both directions pooled; nan if there is none."""
     nsd: float
-    """Mean over matched pairs, tolerance the shortest voxel edge; 0 if there is none, nan if both masks are empty."""
+    """Mean over matched pairs, border voxels, tolerance the shortest voxel edge; nan if there is none."""
 
 
 class RegionPair:
@@ -439,17 +439,6 @@ def one_to_one(pair: RegionPair, *, smallest_dice: float = 1e-6) -> OneToOne:
         Pairs of this Dice score or less stay unmatched.
     """
     a, b = pair.reference, pair.prediction
-    if not a.count or not b.count:
-        nothing = math.nan if a.count == b.count else 0.0
-        return OneToOne(
-            true_positives=0,
-            false_positives=b.count,
-            false_negatives=a.count,
-            recognition_quality=nothing,
-            dice=nothing,
-            hd95_mm=math.nan if math.isnan(nothing) else math.inf,
-            nsd=nothing,
-        )
     table = 2 * pair.shared[1:, 1:] / (a.sizes[1:, None] + b.sizes[None, 1:])
     rows, columns = linear_sum_assignment(table, maximize=True)
     matched = [(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if table[r, c] > smallest_dice]
@@ -460,8 +449,14 @@ def one_to_one(pair: RegionPair, *, smallest_dice: float = 1e-6) -> OneToOne:
         true_positives=found,
         false_positives=b.count - found,
         false_negatives=a.count - found,
-        recognition_quality=2 * found / (a.count + b.count),
-        dice=float(np.mean([table[m] for m in matched])) if found else 0.0,
-        hd95_mm=float(np.mean([pooled_percentile(d) for d in distances])) if found else math.inf,
-        nsd=float(np.mean([mean_hit_share(d, tolerance_mm=tolerance) for d in distances])) if found else 0.0,
+        recognition_quality=2 * found / (a.count + b.count) if a.count + b.count else math.nan,
+        dice=_mean(float(table[m]) for m in matched),
+        hd95_mm=_mean(pooled_percentile(d) for d in distances),
+        nsd=_mean(mean_hit_share(d, tolerance_mm=tolerance) for d in distances),
     )
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean; nan of nothing."""
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan

@@ -1,0 +1,342 @@
+"""Evaluate predictions against references: files in, `cases.csv` and `summary.json` out."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from glioscope.errors import CaseError, ConfigError, GlioscopeError, LabelError
+from glioscope.evaluation.pairs import (
+    PackedPair,
+    PairFiles,
+    choose_schemes,
+    find_pairs,
+    load_pair,
+    unknown_labels,
+    unpack,
+)
+from glioscope.evaluation.protocols import Protocol, read_protocol
+from glioscope.evaluation.scoring import RegionScores, score_missing, score_pair
+from glioscope.evaluation.tables import (
+    RESAMPLES,
+    SEED,
+    MetricSummary,
+    as_json,
+    plain,
+    rows_as_csv,
+    summarise,
+)
+from glioscope.labels import LabelScheme, scheme_named
+from glioscope.volumes import VolumeFile, write_text
+
+DEFAULT_PROTOCOLS = ("whole", "brats2023-gli")
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many cases are done, and how many there are."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_COUNTED = (
+    "Values that a protocol sets for empty masks and for missing predictions are in the mean (see by_rule); undefined "
+    "values (nan) are left out and counted; infinite distances are left out of mean, sd and interval, and are the "
+    "largest values for the median."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Scores of a set of predictions, and how they came about."""
+
+    rows: tuple[RegionScores, ...]
+    """A row per case, protocol and region, cases in order of id; also those without a usable prediction."""
+    summary: Mapping[str, Mapping[str, Mapping[str, MetricSummary]]]
+    """Protocol to region to metric."""
+    pairs: tuple[PairFiles, ...]
+    protocols: tuple[Protocol, ...]
+    schemes: tuple[str, str]
+    """Label schemes that references and predictions were read in."""
+    resampled: tuple[str, ...]
+    """Cases whose prediction was moved onto the reference's grid."""
+    unmatched: tuple[str, ...]
+    """Predictions without a reference; they were not scored."""
+    seconds: float
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Cases without a prediction."""
+        return tuple(dict.fromkeys(r.case_id for r in self.rows if r.status == "missing"))
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Cases whose prediction cannot be scored, and why."""
+        return {r.case_id: r.reason for r in self.rows if r.status == "refused"}
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 if some predictions were missing or refused."""
+        return 3 if self.missing or self.refused else 0
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield a `map` over processes, or the plain one for a single worker.
+
+    Processes are spawned, not forked: a fork of a process that holds threads (torch, OpenVINO) can lock up.
+    """
+    if count <= 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(max_workers=count, mp_context=get_context("spawn"))
+    try:
+        yield pool.map
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _counted(results: Iterable[A], what: str, total: int, progress: Progress | None) -> list[A]:
+    done = []
+    for result in results:
+        done.append(result)
+        if progress is not None:
+            progress(what, len(done), total)
+    return done
+
+
+def evaluate(
+    predictions: Path,
+    references: Path,
+    output: Path | None,
+    protocols: Sequence[str] = DEFAULT_PROTOCOLS,
+    *,
+    cases: Iterable[str] | None = None,
+    resample: bool = False,
+    scheme: str | None = None,
+    prediction_scheme: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score predictions against references under one or more protocols.
+
+    Parameters
+    ----------
+    predictions, references : Path
+        Folders matched by case id, or two single files.
+    output : Path or None
+        Folder for ``cases.csv`` and ``summary.json``; None writes nothing.
+    protocols : sequence of str
+        Names (`builtin_protocols`) or TOML files.
+    cases : iterable of str, optional
+        Score these cases alone. Without it every reference counts, and one without a prediction gets the penalty.
+    resample : bool
+        Move a prediction that lies on another grid onto the reference's by nearest neighbour, and record it.
+    scheme, prediction_scheme : str, optional
+        Label schemes of the references and of the predictions; without them the values tell.
+    workers : int, optional
+        Processes; as many as there are processors and cases if left out. A script that lets this be more than one
+        needs the usual ``if __name__ == "__main__"``.
+    progress : callable, optional
+        Called as work proceeds.
+
+    Returns
+    -------
+    Evaluation
+        With `exit_code` 3 if some predictions were missing or refused.
+
+    Raises
+    ------
+    CaseError
+        Nothing matches, or a reference is unreadable; or the only prediction is.
+    GeometryError
+        The only prediction lies on another grid.
+    LabelError
+        A reference holds a label that its scheme does not know, or the values do not tell the scheme.
+    ConfigError
+        A protocol or a scheme is not known.
+    """
+    begun = time.monotonic()
+    chosen = _protocols(protocols)
+    files, unmatched = find_pairs(predictions, references, cases=cases)
+    count = min(len(files), workers or _processors())
+    with _workers(count) as each:
+        load = partial(load_pair, resample=resample, margin=_margin(chosen))
+        loaded = _counted(each(load, files), "reading", len(files), progress)
+        layouts = {f.scheme for f in files}
+        layout = layouts.pop() if len(layouts) == 1 else None
+        own, other = choose_schemes(
+            loaded, chosen, scheme=scheme, prediction_scheme=prediction_scheme, layout=layout
+        )
+        jobs = [_job(f, pair, own, other) for f, pair in zip(files, loaded, strict=True)]
+        _raise_if_none_left(jobs)
+        score = partial(_score, protocols=chosen, schemes=(own, other))
+        scored = _counted(each(score, jobs), "scoring", len(files), progress)
+    rows = tuple(row for case in scored for row in case)
+    evaluation = Evaluation(
+        rows=rows,
+        summary=summarise(rows),
+        pairs=files,
+        protocols=chosen,
+        schemes=(own.name, other.name),
+        resampled=tuple(p.case_id for p in loaded if p.resampled),
+        unmatched=unmatched,
+        seconds=time.monotonic() - begun,
+    )
+    if output is not None:
+        write_evaluation(evaluation, output)
+    return evaluation
+
+
+def _protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
+    chosen = tuple(read_protocol(n) for n in dict.fromkeys(names))
+    if not chosen:
+        raise ConfigError("no protocol was named; give at least one, such as whole")
+    return chosen
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _margin(protocols: Iterable[Protocol]) -> int:
+    """Return the voxels to keep around the labels so that no dilation meets the edge of the crop."""
+    return 1 + max((p.lesion_wise.largest_dilation for p in protocols if p.lesion_wise), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Job:
+    pair: PackedPair
+    missing: bool
+    refused: GlioscopeError | None
+
+
+def _job(files: PairFiles, pair: PackedPair, own: LabelScheme, other: LabelScheme) -> _Job:
+    error = unknown_labels(pair.reference_values, own, f"case {files.case_id}: the reference")
+    if error is not None:
+        raise error
+    refused = pair.refused or unknown_labels(pair.prediction_values, other, f"case {files.case_id}: the prediction")
+    return _Job(pair=pair, missing=files.prediction is None, refused=refused)
+
+
+def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
+    if all(job.missing or job.refused for job in jobs):
+        raise next(job.refused for job in jobs if job.refused)
+
+
+def _score(job: _Job, protocols: Sequence[Protocol], schemes: tuple[LabelScheme, LabelScheme]) -> list[RegionScores]:
+    own, other = schemes
+    if job.missing:
+        pair = unpack(job.pair, own, other)
+        return score_missing(pair, protocols, status="missing", reason="no prediction was found")
+    if job.refused is not None:
+        pair = unpack(job.pair, own, other)
+        pair = type(pair)(**{**_fields(pair), "prediction": pair.reference * 0})
+        return score_missing(pair, protocols, status="refused", reason=str(job.refused))
+    return score_pair(unpack(job.pair, own, other), protocols)
+
+
+def _fields(pair: Any) -> dict[str, Any]:
+    return {name: getattr(pair, name) for name in pair.__dataclass_fields__}
+
+
+def write_evaluation(evaluation: Evaluation, output: Path) -> None:
+    """Write ``cases.csv`` (a row per case, protocol and region) and ``summary.json``, each complete or not at all."""
+    write_text(output / "cases.csv", rows_as_csv(evaluation.rows))
+    write_text(output / "summary.json", as_json(summary_record(evaluation)))
+
+
+def summary_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Return what ``summary.json`` holds: results, and everything needed to judge and repeat them."""
+    return {
+        "protocols": {
+            p.name: {"title": p.title, "source": list(p.source), "notes": " ".join(p.notes.split())}
+            for p in evaluation.protocols
+        },
+        "schemes": {"references": evaluation.schemes[0], "predictions": evaluation.schemes[1]},
+        "cases": {
+            f.case_id: {
+                "reference": str(f.reference.path),
+                "prediction": str(f.prediction.path) if f.prediction else None,
+            }
+            for f in evaluation.pairs
+        },
+        "missing": list(evaluation.missing),
+        "refused": dict(evaluation.refused),
+        "resampled": list(evaluation.resampled),
+        "predictions_without_reference": list(evaluation.unmatched),
+        "counted": _COUNTED,
+        "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "subject", "interval": "percentile, of the mean"},
+        "seconds": round(evaluation.seconds, 2),
+        "results": {
+            protocol: {region: {m: asdict(s) for m, s in metrics.items()} for region, metrics in regions.items()}
+            for protocol, regions in evaluation.summary.items()
+        },
+    }
+
+
+def evaluate_pair(
+    prediction: Path,
+    reference: Path,
+    protocols: Sequence[str] = DEFAULT_PROTOCOLS,
+    *,
+    resample: bool = False,
+    scheme: str | None = None,
+    prediction_scheme: str | None = None,
+) -> tuple[RegionScores, ...]:
+    """Score one file against another; a row per protocol and region. Errors as `evaluate`."""
+    for path in (prediction, reference):
+        if not path.is_file():
+            raise CaseError(f"{path}: no such file")
+    return evaluate(
+        prediction,
+        reference,
+        None,
+        protocols,
+        resample=resample,
+        scheme=scheme,
+        prediction_scheme=prediction_scheme,
+        workers=1,
+    ).rows
+
+
+def pair_as_json(rows: Iterable[RegionScores]) -> dict[str, Any]:
+    """Return rows of one case as protocol to region to metric, non-finite numbers as the strings nan and inf."""
+    tree: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        tree.setdefault(row.protocol, {})[row.region] = dict(row.scores)
+    return dict(plain(tree))
+
+
+_LEGACY = ("dice", "hd95", "sensitivity", "specificity")
+
+
+def golden_profiles(
+    prediction: Path, reference: Path, *, resample: bool = False, scheme: str = "brats2024"
+) -> dict[str, Any]:
+    """Return the scores of one pair under every profile by which BraTS results are exchanged.
+
+    Parameters
+    ----------
+    scheme : str
+        Of both maps. The official programs from 2023 read 3 as enhancing tumour and 4 as resection cavity.
+
+    Returns
+    -------
+    dict
+        Profile to region to metric: ``whole`` (plain definitions), ``legacy2023`` (whole region, empty masks by the
+        rules of 2023), ``brats2023-…`` and ``brats2024-…`` (lesion-wise), ``bipartite`` (one-to-one, 2026).
+    """
+    scheme_named(scheme)
+    lesion_protocols = ("gli", "ssa", "men", "met", "ped")
+    names = [f"brats2023-{t}" for t in lesion_protocols] + [f"brats2024-{t}" for t in ("gli", "met", "ssa", "men")]
+    tree = pair_as_json(
+        evaluate_pair(prediction, reference, ["whole", *names, "brats2026"], resample=resample, scheme=scheme)
+    )
+    legacy = {r: {m: s[m] for m in _LEGACY} for r, s in tree["brats2023-gli"].items()}
+    return {"whole": tree["whole"], "legacy2023": legacy, **{n: tree[n] for n in names}, "bipartite": tree["brats2026"]}
