@@ -210,7 +210,8 @@ class StandardUNet(nn.Module):
     def forward_deep(self, image: Tensor, presence: Tensor) -> list[Tensor]:
         """Return logits at full resolution, then at 1/2, 1/4 and coarser: for deep supervision in training."""
         decoded = self.features(image, presence)
-        heads = [head(x) for head, x in zip(self.deep_heads, decoded[-len(self.deep_heads) :], strict=True)]
+        fine = decoded[len(decoded) - len(self.deep_heads) :]
+        heads = [head(x) for head, x in zip(self.deep_heads, fine, strict=True)]
         return [self._finish(image, decoded[-1]), *reversed(heads)]
 
     def _finish(self, image: Tensor, x: Tensor) -> Tensor:
