@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from glioscope.geometry import Grid
 from glioscope.volumes import VolumeFile, read_volume
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DicomSource:
     """The DICOM instances that a scan was made from, kept so that results can refer to them."""
 
@@ -26,9 +27,11 @@ class DicomSource:
     number: int | None
     """SeriesNumber: what the console shows, the handiest name for a series."""
     instances: tuple[str, ...]
-    """SOP instance UIDs in slice order: `instances[k]` holds ``image[:, :, k]``. One entry if multi-frame."""
-    paths: tuple[Path, ...]
-    """The files, in the order of `instances`. Gone once a zip's working folder is closed; see `RawPatient`."""
+    """SOP instance UIDs in slice order: `instances[k]` holds ``image[:, :, k]``; empty text for a slice that is missing
+    and was interpolated. A multi-frame instance stands once for each of its frames."""
+    headers: tuple[Any, ...] = field(repr=False)
+    """The distinct instances without their pixels, pydicom data sets in slice order. They name the patient: only
+    `clinical` reads them, and no text output is made from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
