@@ -1,0 +1,205 @@
+"""A run judged on the cases it never saw, through the path that `segment` takes.
+
+    RUN/fold_k/model ──segment──▶ RUN/fold_k/validation/<case>/ ──evaluate──▶ RUN/fold_k/evaluation/
+                     └─one case, a process of its own──▶ RUN/fold_k/cost.json: seconds and memory
+
+A data set may mix years, whose label numbers differ; each year's cases are read in their own scheme and then counted
+together, and apart.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from glioscope.cases import Case, naming_scheme, scan_cases
+from glioscope.errors import CaseError, RunError
+from glioscope.evaluation import Evaluation, RegionScores, evaluate, read_rows, summarise, write_evaluation
+from glioscope.runs import Run, processor, read_json, write_json
+from glioscope.segmentation import SegmentOptions, segment
+
+PROTOCOLS = ("whole", "brats2021", "brats2023-gli", "voxel-accuracy")
+"""What a run is judged by: plain overlap and distances, the whole-region rules of 2021, lesion-wise, and accuracy."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one case costs, files to file, in a process of its own, everything loaded from cold."""
+
+    case_id: str
+    seconds: float
+    peak_memory_mb: float
+    network_seconds: float
+    """Of these, spent in the network."""
+
+
+def validate_run(
+    run_folder: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    dataset: Path | None = None,
+    protocols: Sequence[str] = PROTOCOLS,
+    progress: Progress = lambda _what, _done, _all: None,
+) -> dict[int, Evaluation]:
+    """Predict and score the held-out cases of each trained fold.
+
+    Parameters
+    ----------
+    run_folder : Path
+        Written by `train_run`.
+    folds : sequence of int, optional
+        By default every fold that has a model.
+    dataset : Path, optional
+        Where the cases lie now; by default where they lay in training.
+
+    Returns
+    -------
+    dict
+        Fold to evaluation; also written to ``RUN/fold_k/evaluation``.
+
+    Raises
+    ------
+    RunError
+        The folder is not a run, or no fold is trained.
+    CaseError
+        A held-out case is gone from the data set.
+    """
+    run = Run(run_folder)
+    chosen = run.trained_folds() if folds is None else tuple(folds)
+    if not chosen:
+        raise RunError(f"{run_folder}: has no trained fold yet; let 'glioscope train' finish one")
+    place = dataset or Path(read_json(run.folder / "record.json", what="run")["dataset"])
+    found = {case.case_id: case for case in scan_cases(place)[0]}
+    return {fold: _validate_fold(run, fold, found, place, protocols, progress) for fold in chosen}
+
+
+def _validate_fold(
+    run: Run, fold: int, found: dict[str, Case], place: Path, protocols: Sequence[str], progress: Progress
+) -> Evaluation:
+    wanted = run.folds()[fold].validation
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of fold {fold}; name the folder with --dataset")
+    if not wanted:
+        raise RunError(f"{run.folder}: fold {fold} held no case out; there is nothing to validate on")
+    cases = [found[name] for name in wanted]
+    output = run.fold(fold) / "validation"
+    segment(
+        [_place_of(case) for case in cases],
+        output,
+        model=run.fold(fold) / "model",
+        options=SegmentOptions(report=False),
+        progress=lambda done, total, _line: progress("predicting", done, total),
+    )
+    by_scheme: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        by_scheme[naming_scheme(case)].append(case.case_id)
+    parts = [
+        evaluate(output, place, None, protocols, cases=names, scheme=scheme, prediction_scheme=scheme, progress=progress)
+        for scheme, names in sorted(by_scheme.items())
+    ]
+    folder = run.fold(fold) / "evaluation"
+    whole = _together(parts)
+    write_evaluation(whole, folder)
+    if len(parts) > 1:
+        for part in parts:
+            write_evaluation(part, folder / part.schemes[0])
+    write_json(run.fold(fold) / "cost.json", _cost_record(run.fold(fold) / "model", cases))
+    return whole
+
+
+def _place_of(case: Case) -> Path:
+    file = next(iter(case.sequences.values()))
+    return file.path if file.channel is not None else file.path.parent
+
+
+def _together(parts: Sequence[Evaluation]) -> Evaluation:
+    """Return evaluations of cases in different schemes as one."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = tuple(sorted((row for part in parts for row in part.rows), key=lambda row: row.case_id))
+    names = "+".join(part.schemes[0] for part in parts)
+    return replace(
+        parts[0],
+        rows=rows,
+        summary=summarise(rows),
+        pairs=tuple(sorted((pair for part in parts for pair in part.pairs), key=lambda pair: pair.case_id)),
+        schemes=(names, names),
+        resampled=tuple(name for part in parts for name in part.resampled),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
+def run_rows(run_folder: Path) -> list[RegionScores]:
+    """Return the scores of every validated fold of a run, a case once.
+
+    Raises
+    ------
+    RunError
+        No fold is validated.
+    """
+    run = Run(run_folder)
+    tables = [run.fold(fold) / "evaluation" for fold in run.trained_folds()]
+    rows = [row for table in tables if (table / "cases.csv").is_file() for row in read_rows(table)]
+    if not rows:
+        raise RunError(f"{run_folder}: has no validated fold; 'glioscope train' validates when it ends")
+    return rows
+
+
+def _cost_record(model: Path, cases: Sequence[Case]) -> dict[str, Any]:
+    middle = sorted(cases, key=lambda case: case.case_id)[len(cases) // 2]
+    cost = measure_cost(model, middle)
+    return {
+        "case_id": cost.case_id,
+        "seconds": round(cost.seconds, 3),
+        "network_seconds": round(cost.network_seconds, 3),
+        "peak_memory_mb": round(cost.peak_memory_mb, 1),
+        "processor": processor(),
+    }
+
+
+def measure_cost(model: Path, case: Case) -> Cost:
+    """Segment one case in a fresh process, without a report, and return what it cost.
+
+    Raises
+    ------
+    RunError
+        The process failed; its last line is the message.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "glioscope", "segment", str(_place_of(case)), "-o", scratch]
+        command += ["--model", str(model), "--no-report"]
+        began = time.perf_counter()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        message = child.stderr.read()
+        peak_mb = _wait(child)
+        seconds = time.perf_counter() - began
+        if child.returncode:
+            last = (message.strip().splitlines() or ["no message"])[-1]
+            raise RunError(f"case {case.case_id}: segmentation in a process of its own failed: {last}")
+        summary = read_json(Path(scratch) / case.case_id / "summary.json", what="cost")
+    return Cost(
+        case_id=case.case_id,
+        seconds=seconds,
+        peak_memory_mb=peak_mb,
+        network_seconds=float(summary["seconds"]["predict"]),
+    )
+
+
+def _wait(child: subprocess.Popen[str]) -> float:
+    """Wait for a process and return its peak memory in MB (nan where the system does not tell)."""
+    if not hasattr(os, "wait4"):
+        child.wait()
+        return float("nan")
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
