@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.cases import scan_cases
-from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
+from glioscope.errors import CaseError, ConfigError, GeometryError, GlioscopeError, LabelError
 from glioscope.evaluation.protocols import Protocol
 from glioscope.evaluation.scoring import LabelPair, tissue_codes
 from glioscope.geometry import Box, Grid, Shape3, Spacing, bounding_box, cut
@@ -56,7 +56,7 @@ class PackedPair:
     shape: Shape3
     spacing_mm: Spacing
     resampled: bool = False
-    refused: Exception | None = None
+    refused: GlioscopeError | None = None
     """Why the prediction cannot be scored; it is empty then."""
 
 
@@ -85,7 +85,9 @@ def _files_by_name(folder: Path) -> dict[str, VolumeFile]:
         if case_id is None:
             continue
         if case_id in found:
-            raise CaseError(f"case {case_id}: has {found[case_id]} and {path}; one file is needed. Move the other away.")
+            raise CaseError(
+                f"case {case_id}: has {found[case_id]} and {path}; one file is needed. Move the other away."
+            )
         found[case_id] = path
     return {case_id: VolumeFile(path) for case_id, path in found.items()}
 
@@ -213,7 +215,8 @@ def load_pair(files: PairFiles, *, resample: bool, margin: int) -> PackedPair:
         The reference is damaged or no label map.
     """
     reference = read_labels(files.reference)
-    prediction, resampled, refused = np.zeros_like(reference.data), False, None
+    prediction, resampled = np.zeros_like(reference.data), False
+    refused: GlioscopeError | None = None
     if files.prediction is not None:
         try:
             prediction, resampled = _prediction(files, reference.grid, resample=resample)
@@ -237,7 +240,9 @@ def load_pair(files: PairFiles, *, resample: bool, margin: int) -> PackedPair:
 
 def unpack(pair: PackedPair, reference: LabelScheme, prediction: LabelScheme) -> LabelPair:
     """Return the maps of a case as tissue codes, each read in its own scheme."""
-    labels = [np.frombuffer(zlib.decompress(b), np.uint8).reshape(pair.box.shape) for b in (pair.reference, pair.prediction)]
+    labels = [
+        np.frombuffer(zlib.decompress(b), np.uint8).reshape(pair.box.shape) for b in (pair.reference, pair.prediction)
+    ]
     return LabelPair(
         case_id=pair.case_id,
         reference=tissue_codes(labels[0], reference),

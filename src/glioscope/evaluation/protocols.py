@@ -195,6 +195,9 @@ class Protocol:
         )
 
 
+_PROTOCOL = TypeAdapter(Protocol)  # built once: that takes longer than reading all files
+
+
 def scheme_tissues(scheme: LabelScheme) -> frozenset[str]:
     """Return the tissues that a scheme can express, under their older names."""
     return frozenset(SAME_TISSUE.get(t, t) for t in scheme.meanings.values())
@@ -221,16 +224,21 @@ def read_protocol(name_or_path: str) -> Protocol:
     """
     names = builtin_protocols()
     if name_or_path in names:
-        name, text = name_or_path, (resources.files("glioscope") / "protocols" / f"{name_or_path}.toml").read_text("utf-8")
+        name, text = (
+            name_or_path,
+            (resources.files("glioscope") / "protocols" / f"{name_or_path}.toml").read_text("utf-8"),
+        )
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
         name, text = Path(name_or_path).stem, Path(name_or_path).read_text(encoding="utf-8")
     else:
         near = difflib.get_close_matches(name_or_path, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"protocol '{name_or_path}' is not known; {hint}choose from {', '.join(names)}, or a TOML file")
+        raise ConfigError(
+            f"protocol '{name_or_path}' is not known; {hint}choose from {', '.join(names)}, or a TOML file"
+        )
     try:
         table = tomllib.loads(text)
-        protocol = TypeAdapter(Protocol).validate_python({**table, "name": name})
+        protocol = _PROTOCOL.validate_python({**table, "name": name})
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"protocol '{name}' is not valid TOML: {error}") from error
     except ValidationError as error:

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glioscope.errors import CaseError, ConfigError, GlioscopeError, LabelError
+from glioscope.errors import CaseError, ConfigError, GlioscopeError
 from glioscope.evaluation.pairs import (
     PackedPair,
     PairFiles,
@@ -33,7 +33,7 @@ from glioscope.evaluation.tables import (
     summarise,
 )
 from glioscope.labels import LabelScheme, scheme_named
-from glioscope.volumes import VolumeFile, write_text
+from glioscope.volumes import write_text
 
 DEFAULT_PROTOCOLS = ("whole", "brats2023-gli")
 Progress = Callable[[str, int, int], None]
@@ -170,9 +170,7 @@ def evaluate(
         loaded = _counted(each(load, files), "reading", len(files), progress)
         layouts = {f.scheme for f in files}
         layout = layouts.pop() if len(layouts) == 1 else None
-        own, other = choose_schemes(
-            loaded, chosen, scheme=scheme, prediction_scheme=prediction_scheme, layout=layout
-        )
+        own, other = choose_schemes(loaded, chosen, scheme=scheme, prediction_scheme=prediction_scheme, layout=layout)
         jobs = [_job(f, pair, own, other) for f, pair in zip(files, loaded, strict=True)]
         _raise_if_none_left(jobs)
         score = partial(_score, protocols=chosen, schemes=(own, other))

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -34,7 +34,6 @@ from glioscope.metrics import (
     merge_touching,
     one_to_one,
     predicted_lesions,
-    robust_hausdorff,
     voxel_accuracy,
 )
 
@@ -181,17 +180,12 @@ class PairScorer:
             )
         result = lesion_wise(masks, own, reference_lesions=reference, prediction_lesions=prediction)
         missed, nothing = self._by_rule(rule.missed), self._by_rule(rule.nothing)
-        scores = {
-            f"lesion_{m}": result.mean(
-                lambda match, m=m: _lesion_score(masks, match, m), missed=missed[m], nothing=nothing[m]
-            )
-            for m in rule.metrics
-        }
-        return scores | {
-            "tp": result.true_positives,
-            "fp": result.false_positives,
-            "fn": result.false_negatives,
-        }
+        scores: dict[str, float] = {}
+        for metric in rule.metrics:
+            score = partial(_lesion_score, masks, metric)
+            scores[f"lesion_{metric}"] = result.mean(score, missed=missed[metric], nothing=nothing[metric])
+        counts = {"tp": result.true_positives, "fp": result.false_positives, "fn": result.false_negatives}
+        return scores | counts
 
     def _matched(self, masks: RegionPair, rule: OneToOneRule) -> dict[str, float]:
         result = one_to_one(masks, smallest_dice=rule.smallest_dice)
@@ -245,14 +239,16 @@ def _region_score(masks: RegionPair, metric: str) -> float:
     if metric in ("dice", "iou", "sensitivity", "specificity", "precision"):
         return float(getattr(masks.overlap, metric))
     if metric == "hd95":
-        return robust_hausdorff(masks.distances())
+        return masks.distances().hausdorff_95
     if match := _NSD.fullmatch(metric):
         return _nsd(masks.distances(border=bool(match[1])), match)
-    raise ConfigError(f"metric '{metric}' is not known; a region has dice, iou, sensitivity, specificity, precision, "
-                      "hd95, nsd_1mm, nsd_border_1mm")
+    raise ConfigError(
+        f"metric '{metric}' is not known; a region has dice, iou, sensitivity, specificity, precision, "
+        "hd95, nsd_1mm, nsd_border_1mm"
+    )
 
 
-def _lesion_score(masks: RegionPair, match: LesionMatch, metric: str) -> float:
+def _lesion_score(masks: RegionPair, metric: str, match: LesionMatch) -> float:
     if metric == "dice":
         return match.dice
     if metric == "hd95":
@@ -282,9 +278,7 @@ def score_pair(pair: LabelPair, protocols: Iterable[Protocol]) -> list[RegionSco
     return [row for protocol in protocols for row in scorer.score(protocol)]
 
 
-def score_missing(
-    pair: LabelPair, protocols: Iterable[Protocol], *, status: Status, reason: str
-) -> list[RegionScores]:
+def score_missing(pair: LabelPair, protocols: Iterable[Protocol], *, status: Status, reason: str) -> list[RegionScores]:
     """Return the rows of a case without a usable prediction: each protocol's penalty for every metric it lists.
 
     Counts stay those of an empty prediction: every lesion of the reference is a false negative.

@@ -1,19 +1,17 @@
 """Metrics: pure functions of two masks and a spacing. They know no case, no year and no penalty.
 
-`overlap` counts voxels, `surface` measures distances, `lesions` scores lesion by lesion. An undefined score is nan
+`overlap` counts voxels, `surface` measures distances, `components` takes masks apart, `lesions` scores lesion by lesion. An undefined score is nan
 (inf for a distance to nothing); protocols turn these into numbers.
 """
 
+from glioscope.metrics.components import Group, MaskLesions, dilate, merge_touching
 from glioscope.metrics.lesions import (
-    Group,
     LesionMatch,
     LesionRule,
     LesionWise,
     OneToOne,
     RegionPair,
-    dilate,
     lesion_wise,
-    merge_touching,
     one_to_one,
     predicted_lesions,
 )
@@ -48,6 +46,7 @@ __all__ = [
     "LesionRule",
     "LesionWise",
     "Mask",
+    "MaskLesions",
     "OneToOne",
     "Overlap",
     "RegionPair",

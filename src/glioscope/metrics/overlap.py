@@ -32,12 +32,12 @@ class Overlap:
 
     @property
     def dice(self) -> float:
-        """2·both / (reference + prediction), in [0, 1]; nan if both masks are empty."""
+        """Twice both over the sum of the masks, in [0, 1]; nan if both masks are empty."""
         return _ratio(2 * self.both, self.reference + self.prediction)
 
     @property
     def iou(self) -> float:
-        """both / union, in [0, 1]; nan if both masks are empty."""
+        """Intersection over union, in [0, 1]; nan if both masks are empty."""
         return _ratio(self.both, self.reference + self.prediction - self.both)
 
     @property
@@ -74,7 +74,9 @@ def check_masks(reference: Mask, prediction: Mask) -> None:
     """Raise `GeometryError` unless both are boolean and of one shape with three axes."""
     for name, mask in (("reference", reference), ("prediction", prediction)):
         if mask.dtype != np.bool_ or mask.ndim != 3:
-            raise GeometryError(f"{name} mask is {mask.dtype} with {mask.ndim} axes; a boolean (i, j, k) mask is needed")
+            raise GeometryError(
+                f"{name} mask is {mask.dtype} with {mask.ndim} axes; a boolean (i, j, k) mask is needed"
+            )
     if reference.shape != prediction.shape:
         raise GeometryError(
             f"reference mask has shape {reference.shape} but prediction mask {prediction.shape}; both must share one "
