@@ -7,6 +7,7 @@ The limits below were set on 110 labelled cases of BraTS 2017-2021 and BraTS-Afr
 case in twenty gets a warning that it does not deserve. `benchmarks/fit_contrast.py` makes the contrast table again.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -93,6 +94,32 @@ def uncertainty(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
     return -(p * np.log2(p) + (1 - p) * np.log2(1 - p)) * (nearest < 0.5)
 
 
+def expected_dice(probabilities: NDArray[np.floating], region: NDArray[np.bool_]) -> float:
+    """Return the Dice that a region would have if its probabilities were true.
+
+    Were each voxel tumour with its stated chance, the overlap would be the sum of the chances inside the region, and the
+    size of the truth the sum of all chances. How far the guess is off is measured on held-out cases and stands on the
+    model's card.
+
+    Parameters
+    ----------
+    probabilities : (i, j, k)
+        Of one region; calibrated, or the guess is too bright.
+    region : (i, j, k) bool
+        The region as decided.
+
+    Returns
+    -------
+    float
+        In [0, 1]. For an empty region the chance that there truly is none of it, taken as 1 minus the largest
+        probability.
+    """
+    if not region.any():
+        return float(1 - probabilities.max(initial=0.0))
+    inside = float(probabilities[region].sum(dtype=np.float64))
+    return 2 * inside / (float(probabilities.sum(dtype=np.float64)) + float(region.sum()))
+
+
 def margin(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return how far the least certain region of each voxel is from a coin toss.
 
@@ -176,7 +203,7 @@ def check_input(loaded: LoadedCase, *, card: Mapping[str, Any] | None = None) ->
     if not images:
         return tuple(found)
     masks = {name: image != 0 for name, image in images.items()}
-    brain = np.logical_or.reduce(list(masks.values()))
+    brain = functools.reduce(np.logical_or, masks.values())
     skull = _skull(brain, loaded.grid)
     found += skull
     found += _coverage(masks, brain)
@@ -206,13 +233,19 @@ def _grid_flags(grid: Grid) -> Iterator[Flag]:
         text = f"voxels are {words} mm; slices thicker than {THICK_MM:g} mm hide small tumours and coarsen every length"
         yield Flag("thick-slices", "warning", text)
     elif max(spacing) > 1.5 or min(spacing) < 0.6:
-        yield Flag("spacing", "info", f"voxels are {words} mm; the images are resampled for the network, the result is not")
+        yield Flag(
+            "spacing", "info", f"voxels are {words} mm; the images are resampled for the network, the result is not"
+        )
     if min(grid.shape) < 16:
-        yield Flag("few-slices", "warning", f"the volume has only {min(grid.shape)} slices along one axis; a brain needs more")
+        yield Flag(
+            "few-slices", "warning", f"the volume has only {min(grid.shape)} slices along one axis; a brain needs more"
+        )
     cosine = np.abs(grid.affine[:3, :3] / np.array(spacing)).max(axis=0).min()
     if cosine < np.cos(np.radians(10)):
         angle = np.degrees(np.arccos(cosine))
-        yield Flag("oblique", "info", f"slices are tilted by up to {angle:.0f} degrees; 'axial' means the nearest slices")
+        yield Flag(
+            "oblique", "info", f"slices are tilted by up to {angle:.0f} degrees; 'axial' means the nearest slices"
+        )
     if grid.orientation[2] not in "SI":
         text = f"voxels are stored as {grid.orientation}, not in axial slices; check the file's header if that is unexpected"
         yield Flag("storage-order", "info", text)
@@ -245,7 +278,9 @@ def _coverage(masks: Mapping[str, NDArray[np.bool_]], brain: NDArray[np.bool_]) 
     for name, mask in masks.items():
         share = np.count_nonzero(mask) / whole
         if share < COVER_SHARE:
-            yield Flag(f"partial-{name}", "warning", f"{name} covers only {share:.0%} of the brain that the sequences show")
+            yield Flag(
+                f"partial-{name}", "warning", f"{name} covers only {share:.0%} of the brain that the sequences show"
+            )
 
 
 def _shape(brain: NDArray[np.bool_], grid: Grid) -> list[Flag]:
@@ -268,7 +303,9 @@ def _shape(brain: NDArray[np.bool_], grid: Grid) -> list[Flag]:
         text = "the brain is wider below than above: it is stored upside down, or its lower part is missing; look at it"
         flags.append(Flag("upside-down", "warning", text))
     if centre > BACK_TO_FRONT:
-        text = "the brain is wider in front than behind: front and back seem to be exchanged; check the file's orientation"
+        text = (
+            "the brain is wider in front than behind: front and back seem to be exchanged; check the file's orientation"
+        )
         flags.append(Flag("back-to-front", "warning", text))
     return flags
 
@@ -290,15 +327,20 @@ def _cut_faces(brain: NDArray[np.bool_]) -> list[Flag]:
 
 def _contrast(images: Images, masks: Mapping[str, NDArray[np.bool_]], *, judge_order: bool) -> list[Flag]:
     """Return flags on what the images show of each other: the same image twice, a wrong slot, no enhancement."""
-    inside = np.flatnonzero(np.logical_and.reduce(list(masks.values())))
-    if inside.size < 1000 or len(images) < 2:
+    if len(images) < 2:
         return []
-    chosen = inside[:: max(1, inside.size // 40_000)]
-    values = {name: image.ravel()[chosen].astype(np.float64) for name, image in images.items()}
+    step = max(1, round((next(iter(images.values())).size / 300_000) ** (1 / 3)))  # enough voxels, evenly spread
+    sparse = np.s_[::step, ::step, ::step]
+    inside = functools.reduce(np.logical_and, (mask[sparse] for mask in masks.values()))
+    if np.count_nonzero(inside) < 1000:
+        return []
+    values = {name: image[sparse][inside].astype(np.float64) for name, image in images.items()}
     flags = []
     for a, b in itertools.combinations(values, 2):
         if np.ptp(values[a]) and np.ptp(values[b]) and np.corrcoef(values[a], values[b])[0, 1] > SAME_CORRELATION:
-            flags.append(Flag(f"same-{a}-{b}", "error", f"{a} and {b} are the same image; one of them is in the wrong slot"))
+            flags.append(
+                Flag(f"same-{a}-{b}", "error", f"{a} and {b} are the same image; one of them is in the wrong slot")
+            )
     if flags or not judge_order:
         return flags
     features = contrast_features(values)
@@ -431,4 +473,6 @@ def _confidence(probabilities: NDArray[np.floating]) -> Iterator[Flag]:
     for name, p in zip(REGIONS, probabilities, strict=True):
         inside = p[p >= 0.5]
         if inside.size and (mean := float(inside.mean(dtype=np.float64))) < LOW_CONFIDENCE:
-            yield Flag(f"unsure-{name}", "warning", f"mean confidence inside {name} is {mean:.0%}; its outline is uncertain")
+            yield Flag(
+                f"unsure-{name}", "warning", f"mean confidence inside {name} is {mean:.0%}; its outline is uncertain"
+            )
