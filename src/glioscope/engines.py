@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import DependencyError, ModelError
-from glioscope.runs import ModelSpec, has_bf16, processor, read_model, settings
+from glioscope.runs import ModelSpec, has_bf16, processor, read_model, settings, write_model
 from glioscope.volumes import atomic_path
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class TorchEngine:
             raise ModelError(f"{weights}: does not fit the network of model.json ({_first_line(error)})") from error
         self._torch = torch
         self._device = torch.device(device)
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last_3d)
+        self.network = network.eval().to(self._device, memory_format=torch.channels_last_3d)
         # On a processor torch emulates bf16 where the hardware lacks it; fp32 is always sound there.
         self.precision: str = ("bf16" if device == "cuda" else "fp32") if precision == "auto" else precision
         self.name = f"torch {torch.__version__}"
@@ -208,7 +209,7 @@ class TorchEngine:
             batch = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
             batch = batch.to(self._device, memory_format=torch.channels_last_3d)
             known = torch.from_numpy(presence.astype(np.float32))[None].to(self._device)
-            logits = self._network(batch, known)[0]
+            logits = self.network(batch, known)[0]
         return logits.float().contiguous().cpu().numpy()
 
 
@@ -373,6 +374,45 @@ def parity(first: Model, second: Model, cases: Iterable[tuple[NDArray[np.float32
         one, two = _decisions(first(image, presence)), _decisions(second(image, presence))
         shares.append(float((one == two).all(axis=0).mean()))
     return min(shares)
+
+
+def export_model(source: Path, output: Path, cases: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
+    """Write a trained model as a model folder for any engine, and hold what was written against torch.
+
+    Parameters
+    ----------
+    source : Path
+        A model folder with ``weights.safetensors``, as training leaves one for each fold.
+    output : Path
+        Gets network.xml, network.bin, network.onnx, weights.safetensors and, last, model.json.
+    cases : iterable of (image, presence)
+        As for `parity`.
+
+    Returns
+    -------
+    float
+        The parity, at least `PARITY`; it is noted in model.json too.
+
+    Raises
+    ------
+    ModelError
+        The source is no model with weights, or the export decides otherwise than torch; then model.json is not
+        written, and the folder is no model.
+    """
+    spec = read_model(source)
+    trained = TorchEngine(source, spec, device="cpu", precision="fp32")
+    export_openvino(trained.network, output, sequences=len(spec.sequences))
+    with atomic_path(output / "weights.safetensors") as scratch:
+        shutil.copyfile(source / "weights.safetensors", scratch)
+    agreement = parity(OpenVinoEngine(output / "network.xml", precision="fp32"), trained, cases)
+    if agreement < PARITY:
+        raise ModelError(
+            f"{output}: OpenVINO agrees with torch on {agreement:.4%} of voxels; {PARITY:.1%} is needed. "
+            "The export is not to be used; please report this network."
+        )
+    spec = replace(spec, record={**spec.record, "parity": agreement})
+    write_model(output, spec, ["network.xml", "network.bin", "network.onnx", "weights.safetensors"])
+    return agreement
 
 
 def _decisions(logits: NDArray[np.float32]) -> NDArray[Any]:

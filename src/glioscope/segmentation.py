@@ -31,7 +31,6 @@ from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_n
 from glioscope.measure import measure
 from glioscope.preprocessing import PreparedCase, prepare, restore
 from glioscope.quality import Flag, check_input, check_output, uncertainty
-from glioscope.report import write_case_report
 from glioscope.runs import ModelSpec, processor, read_json, read_model, settings, sha256_of, versions, write_json
 from glioscope.volumes import VolumeFile, read_labels, write_text, write_volume
 
@@ -400,6 +399,8 @@ def _check_result(predicted: _Predicted) -> tuple[Flag, ...]:
 
 def _report(path: Path, predicted: _Predicted, native: NDArray[np.uint8], summary: Mapping[str, Any]) -> Flag | None:
     """Write the page; a page that fails must not cost the segmentation, so it becomes a flag."""
+    from glioscope.report import write_case_report
+
     ready = predicted.ready
     try:
         unsure = restore(uncertainty(predicted.probabilities), ready.prepared)
@@ -469,6 +470,8 @@ def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, 
     CaseError
         An input is gone.
     """
+    from glioscope.report import write_case_report
+
     found = sorted(output.rglob("summary.json"))
     summaries = [(path.parent, read_json(path, what="summary")) for path in found]
     summaries = [(folder, summary) for folder, summary in summaries if "inputs" in summary]

@@ -1,0 +1,44 @@
+"""The command line: arguments in, exit code out.
+
+Exit codes: 0 done; 1 a defect, with its traceback; 2 wrong use or unusable input, with one line on standard error; 3
+some cases failed, the others are done; 130 interrupted, what was done is kept. Results go to standard output, progress
+and messages to standard error. Rooms are imported when a command needs them, so that `--help` is quick and `segment`
+starts without torch.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from glioscope.cli.commands import app
+from glioscope.errors import GlioscopeError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+
+# Of click, or of the copy of it that newer versions of typer hold.
+_WRONG_USE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a defect is raised."""
+    try:
+        code = app(None if arguments is None else list(arguments), prog_name="glioscope", standalone_mode=False)
+    except _WRONG_USE as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "glioscope"
+        _complain(f"{error.format_message()} See '{command} --help'.")  # type: ignore[attr-defined]
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted; what was done is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except GlioscopeError as error:
+        _complain(str(error))
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str) -> None:
+    print(f"glioscope: {' '.join(message.split())}", file=sys.stderr)

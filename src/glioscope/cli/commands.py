@@ -1,0 +1,314 @@
+"""Every command: its arguments, the room that does the work, what is printed at the end."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from glioscope import __version__
+from glioscope.cli.terminal import Watch, print_table
+from glioscope.errors import ConfigError, DependencyError
+
+app = typer.Typer(
+    name="glioscope",
+    help="Brain MRI into measured tumours. Research use only; not a medical device.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if need be.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU that torch finds, else the CPU.")
+]
+Precision = Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto takes bf16 where the hardware has it.")]
+Sequence1 = Annotated[Path | None, typer.Option(help="This sequence's file, for a single case.", show_default=False)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def segment(
+    output: Output,
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="INPUT…", help="Folders of cases, in any BraTS or Decathlon layout.")
+    ] = None,
+    t1n: Sequence1 = None,
+    t1c: Sequence1 = None,
+    t2w: Sequence1 = None,
+    t2f: Sequence1 = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder; default: the network in the package.", show_default=False)
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(help="Label scheme of the result; default: that of the input's year.", show_default=False),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; default: all cores.", min=1, show_default=False)
+    ] = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Average with the mirror image: twice the time.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a probability map per region.")] = False,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what an earlier run did.")] = False,
+) -> int:
+    """Segment a case or a cohort: labels, volumes, flags and a report for each case.
+
+    Any subset of the four sequences will do; what is missing is flagged. A second run goes on where the first stopped.
+    """
+    from glioscope.segmentation import SegmentOptions
+    from glioscope.segmentation import segment as run
+
+    files = {name: path for name, path in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if path is not None}
+    if bool(files) == bool(inputs):
+        raise typer.BadParameter("name either folders (INPUT…) or the files of one case (--t1n, --t1c, --t2w, --t2f)")
+    options = SegmentOptions(
+        scheme=scheme,
+        device=device,
+        precision=precision,
+        threads=threads,
+        mirror=mirror,
+        save_probabilities=probabilities,
+        report=report,
+        overwrite=overwrite,
+    )
+    with Watch("segment") as watch:
+        result = run(files or inputs or [], output, model=model, options=options, progress=watch)
+    failed = result.with_status("failed")
+    done, skipped = len(result.with_status("done")), len(result.with_status("skipped"))
+    print(f"{output}: {done} segmented, {skipped} already done, {len(failed)} failed")
+    if failed:
+        print(f"{output / 'failures.csv'}: why", file=sys.stderr)
+    return 3 if failed else 0
+
+
+@app.command()
+def phantoms(
+    output: Output,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many patients.", min=1)] = 8,
+    layout: Annotated[
+        Literal["brats2018", "brats2021", "brats2023", "msd"], typer.Option(help="File names and labels of which year.")
+    ] = "brats2023",
+    seed: Annotated[int, typer.Option(help="Patient n is that of seed + n.", min=0)] = 0,
+) -> None:
+    """Write synthetic patients with tumours and references: a data set that needs no download."""
+    from glioscope.phantom import write_phantoms
+
+    written = write_phantoms(output, count, layout=layout, seed=seed)
+    print(f"{output}: {len(written)} synthetic patients, layout {layout}")
+
+
+@app.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Folder of cases.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for fingerprint.json and .csv.", show_default=False)
+    ] = None,
+) -> int:
+    """Say what a data set holds and what is wrong with it; exit code 3 if anything is."""
+    from glioscope.cases import check_dataset
+    from glioscope.runs import write_json
+    from glioscope.volumes import write_text
+
+    with Watch("check") as watch:
+        found = check_dataset(dataset, progress=lambda done, total, case_id: watch(done, total, case_id, news=False))
+    summary = found.summary()
+    print_table(str(dataset), ("what", "found"), [(name, _phrase(value)) for name, value in summary.items()])
+    remarks = [*found.unusable.items(), *((r.case_id, problem) for r in found.records for problem in r.problems)]
+    remarks += [(subject, f"several cases of one subject: {', '.join(c)}") for subject, c in found.same_subject.items()]
+    remarks += [(group[0], f"the same images: {', '.join(group)}") for group in found.same_images]
+    if remarks:
+        print_table("Remarks", ("case", "remark"), remarks)
+    if output is not None:
+        write_json(output / "fingerprint.json", found.as_dict())
+        write_text(output / "fingerprint.csv", found.as_csv())
+        print(f"{output / 'fingerprint.json'}, {output / 'fingerprint.csv'}: every case")
+    return 0 if found.sound else 3
+
+
+def _phrase(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_phrase(entry)}" for name, entry in value.items()) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Folder of cases with references.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
+    config: Annotated[str, typer.Option(help="standard, original, or a TOML file.")] = "standard",
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="table.key=value; may be repeated.", show_default=False)
+    ] = None,
+    fold: Annotated[str, typer.Option(help="Fold to hold out; all: each in turn; none: train on every case.")] = "0",
+    minutes: Annotated[
+        float | None, typer.Option(help="Time in training steps, per fold.", min=0.01, show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    initial: Annotated[Path | None, typer.Option(help="weights.safetensors to start from.", show_default=False)] = None,
+) -> None:
+    """Train a network on one fold, all folds or every case, and export it."""
+    train_run = _training().train_run
+    held_out = fold if fold in ("all", "none") else _whole_number("--fold", fold)
+    with Watch("prepare") as prepared, Watch("train", every=30) as watch:
+
+        def show(index: int, progress: Any) -> None:
+            line = f"fold {index} step {progress.step} loss {progress.loss:.3f}"
+            watch(progress.fraction, 1, line, news=progress.validated)
+
+        run = train_run(
+            dataset,
+            output,
+            config=config,
+            overrides=override or (),
+            fold=held_out,
+            minutes=minutes,
+            resume=resume,
+            initial=initial,
+            on_prepared=lambda done, total: prepared(done, total, "", news=done == total),
+            on_progress=show,
+        )
+    print(f"{output}: trained folds {', '.join(map(str, run.trained_folds()))}; models in {output}/fold_*/model")
+
+
+def _training() -> Any:
+    """Return the room that trains, or say which packages it lacks."""
+    try:
+        from glioscope import experiment
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "glioscope":
+            raise
+        raise DependencyError(
+            f"training needs {error.name}, which is not installed; install it with: pip install 'glioscope[train]'"
+        ) from error
+    return experiment
+
+
+def _whole_number(option: str, text: str) -> int:
+    if not text.isdigit():
+        raise ConfigError(f"{option} is '{text}'; give a whole number, all or none")
+    return int(text)
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, or one file.")],
+    references: Annotated[Path, typer.Argument(help="Folder of cases or label maps, or one file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for cases.csv and summary.json.", show_default=False)
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or TOML file; may be repeated. See 'glioscope info'.", show_default=False),
+    ] = None,
+    scheme: Annotated[str | None, typer.Option(help="Label scheme of the references.", show_default=False)] = None,
+    prediction_scheme: Annotated[str | None, typer.Option(help="Of the predictions.", show_default=False)] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Move predictions on another grid onto the reference's.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For two files: print every profile's scores as JSON.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; default: all cores.", min=1, show_default=False)
+    ] = None,
+) -> int:
+    """Score segmentations against references by the challenges' own protocols."""
+    from glioscope import evaluation
+
+    if as_json:
+        if not (predictions.is_file() and references.is_file()):
+            raise typer.BadParameter("--json scores one file against another; name two files")
+        profiles = evaluation.golden_profiles(
+            predictions, references, resample=resample, **({"scheme": scheme} if scheme else {})
+        )
+        print(json.dumps(profiles, indent=1))
+        return 0
+    if output is None:
+        raise typer.BadParameter("name a folder for the results with --output")
+    with Watch("evaluate") as watch:
+        found = evaluation.evaluate(
+            predictions,
+            references,
+            output,
+            protocol or evaluation.DEFAULT_PROTOCOLS,
+            resample=resample,
+            scheme=scheme,
+            prediction_scheme=prediction_scheme,
+            workers=workers,
+            progress=lambda what, done, total: watch(done, total, what, news=done == total),
+        )
+    print_scores(found)
+    print(f"{output / 'cases.csv'}, {output / 'summary.json'}")
+    return found.exit_code
+
+
+def print_scores(found: Any) -> None:
+    """Print mean and 95 % interval of each protocol, region and metric."""
+    rows = []
+    for protocol, regions in found.summary.items():
+        for region, metrics in regions.items():
+            for metric, value in metrics.items():
+                interval = f"{_number(value.interval_95[0])} to {_number(value.interval_95[1])}"
+                rows.append((protocol, region, metric, _number(value.mean), interval, str(value.n)))
+    print_table("Scores", ("protocol", "region", "metric", "mean", "95 % interval", "n"), rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'glioscope train'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder.")],
+    fold: Annotated[int, typer.Option(help="Which fold's network.", min=0)] = 0,
+) -> None:
+    """Write a trained network as OpenVINO and ONNX, and check that it decides as torch does."""
+    from glioscope.cli.exporting import export_fold
+    from glioscope.engines import PARITY
+
+    agreement = export_fold(run, output, fold)
+    print(f"{output}: agrees with torch on {agreement:.4%} of voxels (at least {PARITY:.1%} is needed)")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="What segment, train, evaluate or compare wrote.")]) -> None:
+    """Write the HTML again, from what is on disk."""
+    from glioscope.segmentation import rewrite_reports
+
+    with Watch("report") as watch:
+        written = rewrite_reports(folder, progress=watch)
+    print(f"{len(written)} pages, the first at {written[0]}")
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print versions, engines, processor features, and what comes with the package."""
+    from glioscope.cli.information import gather
+
+    found = gather()
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        print_table("Glioscope", ("what", "found"), [(name, _phrase(value)) for name, value in found.items()])

@@ -1,0 +1,55 @@
+"""Exporting a run: which fold, and which images to hold the export against torch on."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.cases import SEQUENCES, Case, LoadedCase
+from glioscope.engines import export_model
+from glioscope.errors import RunError
+from glioscope.geometry import cut
+from glioscope.inference import InferenceConfig, tiles
+from glioscope.phantom import PhantomConfig, phantom
+from glioscope.preprocessing import PreparedCase, load_prepared, prepare
+from glioscope.runs import ModelSpec, Run, read_model
+from glioscope.volumes import VolumeFile
+
+COMPARED = 2
+"""Cases that an export is held against torch on; each costs a pass of torch on the processor."""
+
+
+def export_fold(folder: Path, output: Path, fold: int) -> float:
+    """Write the network of a fold as a model folder; return the share of voxels decided as torch does.
+
+    Raises
+    ------
+    RunError
+        The run, or its fold, has no trained network.
+    ModelError
+        As `engines.export_model`.
+    """
+    run = Run(folder)
+    if fold not in run.trained_folds():
+        trained = ", ".join(map(str, run.trained_folds())) or "none"
+        raise RunError(f"{folder}: fold {fold} has no trained network (those trained: {trained}); train it first")
+    source = run.fold(fold) / "model"
+    spec = read_model(source)
+    return export_model(source, output, [_one_pass(case, spec) for case in _cases(run, fold, spec)])
+
+
+def _cases(run: Run, fold: int, spec: ModelSpec) -> list[PreparedCase]:
+    """Return held-out cases of the run, else trained ones, else a synthetic patient."""
+    part = run.folds()[fold]
+    names = [n for n in (*part.validation, *part.train) if (run.prepared / f"{n}.json").is_file()]
+    if names:
+        return [load_prepared(run.prepared, name) for name in names[:COMPARED]]
+    made = phantom(0, PhantomConfig(shape=(96, 112, 96), spacing_mm=(2.0, 2.0, 2.0)))
+    case = Case(case_id="phantom", subject_id="phantom", sequences={s: VolumeFile(Path(s)) for s in SEQUENCES})
+    return [prepare(LoadedCase(case=case, grid=made.grid, images=made.images), spec.preprocessing)]
+
+
+def _one_pass(case: PreparedCase, spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    shape = case.image.shape
+    box = tiles((shape[1], shape[2], shape[3]), InferenceConfig(divisor=spec.divisor))[0]
+    return cut(case.image, box), case.presence

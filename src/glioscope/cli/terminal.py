@@ -1,0 +1,75 @@
+"""What a person watching sees: a bar with the time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+
+class Watch:
+    """Progress of a long command, on standard error.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    every : float
+        Away from a terminal, seconds between lines that say only how far it is; lines with news always come.
+    """
+
+    def __init__(self, title: str, *, every: float = 10.0) -> None:
+        self._title = title
+        self._every = every
+        self._last = 0.0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self._title, total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: float, total: float, line: str = "", *, news: bool = True) -> None:
+        """Show that `done` of `total` is done, and a line about it; without `news` the line may be left out."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+            if line and news:
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            elif line:
+                self._bar.update(self._task, description=f"{self._title}: {line}")
+            return
+        now = time.monotonic()
+        if news or now - self._last >= self._every:
+            self._last = now
+            share = f"{done:g}/{total:g}" if total > 1 or float(done).is_integer() else f"{done:.0%}"
+            print(f"{self._title} {share} {line}".rstrip(), file=sys.stderr, flush=True)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on standard output: ruled on a terminal, tab-separated elsewhere."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False).print(table)
