@@ -16,6 +16,9 @@ from glioscope.phantom.fields import Field, band_noise, blend, carve, ellipsoid,
 CENTRE_MM = (0.0, -17.0, 3.0)
 """The point of the head that stands at the centre of the field of view."""
 
+BRAIN_BOX_MM = ((-77, -114, -82), (77, 77, 87))
+"""Head coordinates that hold every brain; voxels outside stay background without skull."""
+
 LATERAL_VENTRICLE = ((13, 33, 2, 2.4), (8, 21, 11, 4.2), (7, 4, 19, 4.0), (10, -16, 22, 4.0), (18, -35, 17, 5.2))
 OCCIPITAL_HORN = ((18, -35, 17, 5.2), (25, -50, 8, 4.4), (22, -72, 4, 1.2))
 TEMPORAL_HORN = ((21, -38, 13, 4.2), (32, -38, 0, 3.0), (34, -22, -14, 1.8), (27, -9, -19, 1.0))
@@ -75,7 +78,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 class Lattice:
     """Evenly spaced points at which a head is evaluated, turned in any way."""
 
-    points: tuple[Field, Field, Field]
+    points: tuple[Field, ...]
     """Head coordinates, each (i, j, k), millimetres."""
     steps: NDArray[np.float64]
     """(3, 3); column a leads from a point to its neighbour along axis a."""
@@ -127,8 +130,8 @@ def bend(person: Person, points: Sequence[Field]) -> list[Field]:
         angle += points[2] * wave[2]
         angle += wave[3]
         np.sin(angle, out=angle)
-        for moved, amount in zip(out, bends, strict=True):
-            moved += amount * angle
+        for axis, amount in enumerate(bends):
+            out[axis] += amount * angle
     return out
 
 
@@ -178,12 +181,12 @@ def brain(person: Person, lattice: Lattice, push: Push | None = None) -> Brain:
     if push is not None:
         shift = push(points, -whole)
         standard = [s + d for s, d in zip(standard, shift, strict=True)]
-        points = [p + d for p, d in zip(points, shift, strict=True)]
+        points = tuple(p + d for p, d in zip(points, shift, strict=True))
         _, depth, cerebellum, stem = envelope(standard)
     fold, floor = _sulci(person, points, depth, normal, lattice)
-    x, y, z = standard
-    lattice_height = z
-    x = x - np.float32(person.midline_mm) * np.exp(-(((y + 10) / 50) ** 2))
+    y, z = standard[1:]
+    bow = np.exp(-(((y + 10) / 50) ** 2)).astype(np.float32)
+    x = standard[0] - np.float32(person.midline_mm) * bow
     mirrored = (np.abs(x), y, z)
     arch = _arch(y, z)
     parts = _deep(person, (x, y, z), mirrored, arch)
@@ -200,7 +203,7 @@ def brain(person: Person, lattice: Lattice, push: Push | None = None) -> Brain:
         veins=sample_noise(person.depth, [p * 2 for p in points]),
         brainstem=stem,
         sinus=_sinus(x, whole),
-        height=lattice_height,
+        height=z,
         **parts,
     )
 
@@ -210,8 +213,8 @@ def _sulci(
 ) -> tuple[Field, Field]:
     """Return signed distance to the sulcal sheets, and how far below their bottom a point lies.
 
-    Sheets stand on the surface because the noise is read mostly at a point's foot on it; a quarter of the depth is
-    kept, which bends them.
+    Sheets stand on the surface because the noise is read near a point's foot on it; a fifth of the depth is kept, which
+    bends them.
     """
     size = np.sqrt(sum(n * n for n in normal)) + np.float32(1e-3)
     sink = np.clip(depth, -30, 6) * np.float32(0.8)
@@ -220,7 +223,7 @@ def _sulci(
     near = depth < 5
     noise[near] = sample_noise(person.folds, [f[near] for f in foot], order=2)
     slope = np.sqrt(sum(g * g for g in lattice.gradient(noise)))
-    fold = noise / np.maximum(slope, np.float32(0.1))
+    fold = np.divide(noise, np.maximum(slope, np.float32(0.1)), dtype=np.float32)
     reach = np.float32(18) + np.float32(5) * sample_noise(person.depth, foot)
     return fold, -depth - np.clip(reach, 7, 28)
 
@@ -238,7 +241,7 @@ def _falx(y: Field, z: Field, arch: Field) -> Field:
 
 
 def _sylvian(mirrored: Sequence[Field]) -> Field:
-    """Return the distance to the Sylvian fissure: a rising cleft from the side, and the insula's wall across its end."""
+    """Return the distance to the Sylvian fissure: a rising cleft from the side, and the insula's wall at its end."""
     x, y, z = mirrored
     rise = np.float32(-1) - np.float32(0.28) * y + np.float32(2.2) * np.sin(y * np.float32(0.17))
     wall_x = np.float32(41) - np.float32(0.016) * (y - 1) ** 2 - np.float32(0.02) * (z - 2) ** 2
@@ -256,7 +259,7 @@ def _sinus(x: Field, whole: Field) -> Field:
 
 def _deep(person: Person, points: Sequence[Field], mirrored: Sequence[Field], arch: Field) -> dict[str, Field]:
     """Return callosum, deep nuclei, ventricles and choroid plexus."""
-    x, y, z = points
+    z = points[2]
     a = mirrored[0]
     thickness = np.float32(3.2) - np.float32(0.008) * a * a
     callosum = np.maximum(np.abs(arch + np.float32(3.5) - np.float32(0.006) * a * a) - thickness, np.float32(2) - z)

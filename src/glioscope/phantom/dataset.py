@@ -1,7 +1,6 @@
 """Synthetic patients as a data set on disk, in the layouts of the challenges."""
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError, RunError
 from glioscope.labels import convert_labels, scheme_named
-from glioscope.phantom.patient import Phantom, PhantomConfig, phantom
+from glioscope.phantom.patient import Phantom, phantom
+from glioscope.phantom.scan import PhantomConfig
 from glioscope.volumes import atomic_path, write_text, write_volume
 
 Layout = Literal["brats2018", "brats2021", "brats2023", "msd"]
@@ -106,9 +106,11 @@ def _write_case(folder: Path, made: Phantom, layout: str, index: int) -> Path:
         scratch.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
-        os.replace(scratch, target)
+        scratch.replace(target)
     except OSError as error:
-        raise RunError(f"{target}: cannot be written ({error.strerror}); free space or choose another folder") from error
+        raise RunError(
+            f"{target}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target

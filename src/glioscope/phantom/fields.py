@@ -5,6 +5,7 @@ gives a sharp mask (``distance < 0``) and the share of a voxel that a tissue fil
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,15 +47,12 @@ def ellipsoid(points: Sequence[Field], centre: Sequence[float], radii: Sequence[
     """
     scaled = [(p - np.float32(c)) * np.float32(1 / r) for p, c, r in zip(points, centre, radii, strict=True)]
     for part in scaled:
-        part *= part
-    slope = scaled[0] * np.float32(1 / radii[0] ** 2)
-    inner = scaled[0] + scaled[1]
-    for part, radius in zip(scaled[1:], radii[1:], strict=True):
-        part *= np.float32(1 / radius**2)
+        np.square(part, out=part)
+    root = np.sqrt(scaled[0] + scaled[1] + scaled[2])
+    slope = np.full_like(root, 1e-6)
+    for part, radius in zip(scaled, radii, strict=True):
+        np.multiply(part, np.float32(1 / radius**2), out=part)
         slope += part
-    inner += part * np.float32(radii[2] ** 2)
-    root = np.sqrt(inner)
-    slope += np.float32(1e-6)
     np.sqrt(slope, out=slope)
     root *= root - 1
     return np.divide(root, slope, out=root)
@@ -69,10 +67,10 @@ def tube(points: Sequence[Field], path: Sequence[Sequence[float]]) -> Field:
         At least two stations, millimetres; radius runs straight from one to the next.
     """
     nearest: Field | None = None
-    for start, stop in zip(path[:-1], path[1:], strict=True):
+    for start, stop in pairwise(path):
         axis = [b - a for a, b in zip(start[:3], stop[:3], strict=True)]
-        along = sum((p - np.float32(a)) * np.float32(d) for p, a, d in zip(points, start[:3], axis, strict=True))
-        along = np.clip(along * np.float32(1 / sum(d * d for d in axis)), 0, 1)
+        reach = [(p - np.float32(a)) * np.float32(d) for p, a, d in zip(points, start[:3], axis, strict=True)]
+        along = np.clip((reach[0] + reach[1] + reach[2]) * np.float32(1 / sum(d * d for d in axis)), 0, 1)
         gap = sum(
             (p - np.float32(a) - along * np.float32(d)) ** 2 for p, a, d in zip(points, start[:3], axis, strict=True)
         )

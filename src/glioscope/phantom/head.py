@@ -9,7 +9,7 @@ import numpy as np
 
 from glioscope.phantom.fields import Field, blend, carve, ellipsoid, share, tube
 
-MARKER_MM = (88.0, 10.0, 20.0)
+MARKER_MM = (92.0, 0.0, 20.0)
 """Centre of the capsule, head coordinates: on the patient's right."""
 MARKER_RADIUS_MM = 6.0
 
@@ -27,11 +27,12 @@ def head_layers(points: Sequence[Field], whole: Field, width_mm: float) -> Itera
     x, y, z = points
     side = np.abs(x)
     mirrored = (side, y, z)
-    vault = ellipsoid(points, (0, -16, 10), (73, 93, 72))
-    inner = blend(np.maximum(whole - np.float32(3), -np.inf), vault, 10)
+    vault = carve(ellipsoid(points, (0, -17, 13), (70, 90, 69)), -z - np.float32(14), 12)
+    inner = blend(whole - np.float32(2.5), vault, 8)
     face = ellipsoid(points, (0, 42, -52), (58, 52, 62))
     neck = tube(points, ((0, -28, -40, 56), (0, -34, -150, 54)))
-    skin = blend(blend(inner - np.float32(13), face, 16), neck, 16)
+    skin = ellipsoid(points, (0, -16, 8), (84, 105, 84))
+    skin = blend(blend(blend(inner - np.float32(12), skin, 12), face, 16), neck, 16)
     nose = tube(points, ((0, 92, -28, 7), (0, 104, -52, 10)))
     skin = blend(skin, nose, 8)
     yield "skin", share(skin, width_mm)
@@ -39,7 +40,7 @@ def head_layers(points: Sequence[Field], whole: Field, width_mm: float) -> Itera
     yield "muscle", share(np.maximum(skin + np.float32(7), z + np.float32(12)), width_mm)
     temporalis = np.maximum(skin + np.float32(3.5), ellipsoid(mirrored, (70, 12, -8), (14, 30, 34)))
     yield "muscle", share(temporalis, width_mm)
-    cut = -z - np.float32(62)
+    cut = -z - np.float32(66)
     yield "bone", share(carve(inner - np.float32(7.5), cut, 4), width_mm)
     yield "marrow", share(carve(np.abs(inner - np.float32(3.9)) - np.float32(1.5), cut + np.float32(20), 4), width_mm)
     sinus = np.minimum(ellipsoid(mirrored, (22, 56, -50), (13, 16, 15)), ellipsoid(mirrored, (9, 78, 2), (11, 6, 11)))

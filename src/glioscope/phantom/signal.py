@@ -39,7 +39,7 @@ RELAXIVITY: Mapping[float, tuple[float, float]] = {1.5: (4.78, 6.1), 3.0: (4.97,
 # Each row: T1 and T2 at 1.5 T, T1 and T2 at 3 T, proton density.
 _TABLE: Mapping[str, tuple[float, float, float, float, float]] = {
     "air": (1000, 1, 1000, 1, 0.0),
-    "csf": (2569, 329, 4000, 400, 1.0),
+    "csf": (2569, 329, 4000, 1000, 1.0),
     "grey": (833, 83, 1331, 110, 0.86),
     "white": (500, 70, 832, 79.6, 0.77),
     "striatum": (760, 74, 1230, 92, 0.84),
@@ -58,7 +58,7 @@ _TABLE: Mapping[str, tuple[float, float, float, float, float]] = {
     "eye": (2300, 500, 3500, 450, 1.0),
     "oedema": (1150, 165, 1650, 185, 0.92),
     "solid": (1050, 120, 1550, 140, 0.9),  # cellular tumour, before contrast the same with and without a leak
-    "necrosis": (1750, 230, 2500, 270, 0.96),
+    "necrosis": (1750, 230, 2700, 250, 0.96),
     "gliosis": (800, 110, 1250, 135, 0.86),  # white-matter hyperintensities of age
 }
 
@@ -134,7 +134,7 @@ def draw_scanner(rng: np.random.Generator, field_tesla: float | None = None) -> 
             t1 = (t1[0], t1[1] * 0.85, t1[2])
     else:
         t1 = (rng.uniform(450, 650), 0.0, rng.uniform(8, 14))
-    t2 = (rng.uniform(3500, 6000), rng.uniform(85, 110))
+    t2 = (rng.uniform(4000, 6500), rng.uniform(85, 110))
     flair_tr = rng.uniform(8000, 10000)
     null = nulling_time(tissues(field)["csf"].t1_ms, flair_tr)
     flair = (flair_tr, null * rng.uniform(0.97, 1.03), rng.uniform(95, 130))

@@ -1,8 +1,8 @@
 """A glioma grown into a brain: where it starts, how it pushes, how it spreads, what it is made of.
 
-Spread follows the reaction-diffusion (Fisher-KPP) model of glioma, dc/dt = div(D grad c) + rho c (1 - c), with D several
-times larger in white matter than in grey and none in cerebrospinal fluid (Swanson, Alvord and Murray 2000, Cell Prolif
-33:317). The time at which the front passes gives nested surfaces; their levels are chosen for the volumes drawn.
+Spread follows the reaction-diffusion (Fisher-KPP) model of glioma, dc/dt = div(D grad c) + rho c (1 - c), with D
+several times larger in white matter than in grey and none in cerebrospinal fluid (Swanson, Alvord and Murray 2000,
+Cell Prolif 33:317). The time at which the front passes gives nested surfaces; their levels are chosen for the volumes drawn.
 Mass effect is the displacement of an incompressible medium around an expanding ball, fading towards the skull.
 """
 
@@ -55,8 +55,8 @@ def draw_plans(rng: np.random.Generator, kind: str) -> list[Plan]:
     ml = float(np.clip(np.exp(rng.normal(4.2, 0.75)), 12, 200)) if kind != "small" else float(rng.uniform(2, 9))
     plans = [_plan(rng, ml, bare=kind == "no-enhancement")]
     if kind == "multifocal":
-        for _ in range(int(rng.integers(1, 4))):
-            plans.append(_plan(rng, float(np.clip(ml * rng.uniform(0.05, 0.4), 2, 40)), bare=False))
+        satellites = int(rng.integers(1, 4))
+        plans += [_plan(rng, float(np.clip(ml * rng.uniform(0.05, 0.4), 2, 40)), bare=False) for _ in range(satellites)]
     return plans
 
 
@@ -104,7 +104,7 @@ def mass_effect(
         inward = r - np.cbrt(np.maximum(r**3 - ball**3, (np.float32(0.35) * r) ** 3))
         inward *= give * np.exp(-((r / np.float32(65)) ** 2)) / r
         for total, o in zip(shift, offset, strict=True):
-            total -= inward * o
+            np.subtract(total, inward * o, out=total)
     return shift
 
 
@@ -174,7 +174,9 @@ def _compartments(
     radius = radius_mm(plan.wt_ml)
     away = np.sqrt(sum((p - np.float32(c)) ** 2 for p, c in zip(lattice, centre, strict=True)))
     wide, small = noise
-    depth = np.float32(0.5) * (away + front) + np.float32(0.12 * radius) * wide + np.float32(0.025 * radius + 0.3) * small
+    depth = (
+        np.float32(0.5) * (away + front) + np.float32(0.12 * radius) * wide + np.float32(0.025 * radius + 0.3) * small
+    )
     inside = np.where(whole < -0.5, depth, np.float32(1e4))
     whole_count = plan.wt_ml * 1000 / step**3
     core = inside - np.float32(_level(inside, whole_count * plan.core_share))
@@ -231,7 +233,9 @@ def sample_levels(focus: Focus, points: Sequence[Field]) -> NDArray[np.float32]:
     -------
     (5, ...) float32
     """
-    index = np.stack([(p - np.float32(c)) * np.float32(1 / focus.step_mm) for p, c in zip(points, focus.corner, strict=True)])
+    index = np.stack(
+        [(p - np.float32(c)) * np.float32(1 / focus.step_mm) for p, c in zip(points, focus.corner, strict=True)]
+    )
     inside = np.all((index > 0) & (index < BOX_SIDE - 1), axis=0)
     out = np.full((5, *points[0].shape), 50, np.float32)
     out[4] = 0
