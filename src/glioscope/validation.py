@@ -21,6 +21,7 @@ from typing import Any
 from glioscope.cases import Case, naming_scheme, scan_cases
 from glioscope.errors import CaseError, RunError
 from glioscope.evaluation import Evaluation, RegionScores, evaluate, read_rows, summarise, write_evaluation
+from glioscope.report import write_comparison_report
 from glioscope.runs import Run, processor, read_json, write_json
 from glioscope.segmentation import SegmentOptions, segment
 
@@ -126,13 +127,12 @@ def _together(parts: Sequence[Evaluation]) -> Evaluation:
     if len(parts) == 1:
         return parts[0]
     rows = tuple(sorted((row for part in parts for row in part.rows), key=lambda row: row.case_id))
-    names = "+".join(part.schemes[0] for part in parts)
     return replace(
         parts[0],
         rows=rows,
         summary=summarise(rows),
         pairs=tuple(sorted((pair for part in parts for pair in part.pairs), key=lambda pair: pair.case_id)),
-        schemes=(names, names),
+        case_schemes={name: schemes for part in parts for name, schemes in part.case_schemes.items()},
         resampled=tuple(name for part in parts for name in part.resampled),
         seconds=sum(part.seconds for part in parts),
     )
@@ -152,6 +152,50 @@ def run_rows(run_folder: Path) -> list[RegionScores]:
     if not rows:
         raise RunError(f"{run_folder}: has no validated fold; 'glioscope train' validates when it ends")
     return rows
+
+
+def compare_runs(run_folders: Sequence[Path], output: Path) -> Path:
+    """Set validated runs side by side and write ``comparison.html``; the first run is what others are compared with.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    RunError
+        A run is not validated yet.
+    CaseError
+        The runs share no held-out case.
+    """
+    names = _distinct_names(run_folders)
+    methods = {name: run_rows(folder) for name, folder in zip(names, run_folders, strict=True)}
+    costs = {name: run_cost(folder) for name, folder in zip(names, run_folders, strict=True)}
+    page = output / "comparison.html"
+    write_comparison_report(page, methods, costs={name: cost for name, cost in costs.items() if cost})
+    return page
+
+
+def _distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' own names, or their paths where two folders share one."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def run_cost(run_folder: Path) -> dict[str, float]:
+    """Return seconds and peak memory of one case, from the first fold that measured them; empty if none did."""
+    run = Run(run_folder)
+    for fold in run.trained_folds():
+        file = run.fold(fold) / "cost.json"
+        if file.is_file():
+            record = read_json(file, what="cost")
+            return {
+                "seconds_per_case": record["seconds"],
+                "network_seconds": record["network_seconds"],
+                "peak_memory_mb": record["peak_memory_mb"],
+            }
+    return {}
 
 
 def _cost_record(model: Path, cases: Sequence[Case]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ References: a BraTS folder in any layout, or the same flat names. Pairs are matc
 pair whatever their names.
 """
 
+import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.cases import scan_cases
-from glioscope.errors import CaseError, ConfigError, GeometryError, GlioscopeError, LabelError
+from glioscope.cases import Case, naming_scheme, scan_cases
+from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
 from glioscope.evaluation.protocols import Protocol
 from glioscope.evaluation.scoring import LabelPair, tissue_codes
 from glioscope.geometry import Box, Grid, Shape3, Spacing, bounding_box, cut
-from glioscope.labels import LabelScheme, detect_scheme, scheme_named
+from glioscope.labels import SCHEMES, LabelScheme, detect_scheme, scheme_named
 from glioscope.volumes import Volume, VolumeFile, read_labels
 
 SAME_GRID_MM = 0.1
@@ -39,7 +40,9 @@ class PairFiles:
     reference: VolumeFile
     prediction: VolumeFile | None
     scheme: str | None = None
-    """Of the reference, where the layout tells it."""
+    """Label scheme of the reference, where the names of its scans tell it."""
+    prediction_scheme: str | None = None
+    """Label scheme of the prediction, where the record beside it tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,6 +113,24 @@ def find_predictions(path: Path) -> dict[str, VolumeFile]:
     return found
 
 
+def _named_scheme(case: Case) -> str | None:
+    """Return the label scheme that the names of a case's scans tell: old names do, those since 2023 fit several."""
+    scheme = naming_scheme(case)
+    return None if scheme == "brats2023" else scheme
+
+
+def _recorded_scheme(file: VolumeFile | None) -> str | None:
+    """Return the label scheme that `segment` recorded beside its segmentation, or None."""
+    if file is None:
+        return None
+    try:
+        record = json.loads((file.path.parent / "summary.json").read_text(encoding="utf-8"))
+        name = record["scheme"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if file.path.name.startswith("segmentation.nii") and name in SCHEMES else None
+
+
 def find_references(path: Path) -> dict[str, tuple[VolumeFile, str | None]]:
     """Return references by case id with their scheme where the layout tells it.
 
@@ -123,7 +144,7 @@ def find_references(path: Path) -> dict[str, tuple[VolumeFile, str | None]]:
             cases, _ = scan_cases(path)
         except CaseError:
             cases = ()
-        found = {c.case_id: (c.reference, c.scheme) for c in cases if c.reference is not None}
+        found = {c.case_id: (c.reference, _named_scheme(c)) for c in cases if c.reference is not None}
         if found:
             return found
     return {case_id: (file, None) for case_id, file in find_predictions(path).items()}
@@ -160,7 +181,13 @@ def find_pairs(
             raise CaseError(f"case {', '.join(absent[:3])}: has no reference in {references}; check the list of cases")
         wanted = {c: wanted[c] for c in chosen}
     pairs = tuple(
-        PairFiles(case_id=c, reference=file, prediction=given.get(c), scheme=scheme)
+        PairFiles(
+            case_id=c,
+            reference=file,
+            prediction=given.get(c),
+            scheme=scheme,
+            prediction_scheme=_recorded_scheme(given.get(c)),
+        )
         for c, (file, scheme) in sorted(wanted.items())
     )
     if not any(p.prediction for p in pairs):
@@ -265,48 +292,68 @@ def unknown_labels(values: Mapping[int, int], scheme: LabelScheme, subject: str)
     )
 
 
+Schemes = tuple[LabelScheme, LabelScheme]
+"""Label schemes of one case's reference and prediction."""
+
+
 def choose_schemes(
+    files: Sequence[PairFiles],
     pairs: Sequence[PackedPair],
     protocols: Sequence[Protocol],
     *,
-    scheme: str | None,
-    prediction_scheme: str | None,
-    layout: str | None = None,
-) -> tuple[LabelScheme, LabelScheme]:
-    """Return the label schemes of references and predictions: those named, else those that their values tell.
+    scheme: str | None = None,
+    prediction_scheme: str | None = None,
+) -> tuple[Schemes, ...]:
+    """Return the label schemes of each case: those named, else those that file names, records or values tell.
 
-    All values of a data set are looked at together, references and predictions apart, so that a network which writes
-    ET as 3 is scored rightly against references that write 4. Label 4 without any 3 is ET of 2018 to 2022; under
-    protocols of 2024 alone it could also be the resection cavity, and must be named.
+    A data set may mix years, so cases whose scans are named alike are looked at together; references and predictions
+    apart, so that a network which writes ET as 3 is scored rightly against references that write 4. Where values alone
+    must tell, label 4 without any 3 is ET of 2018 to 2022; under protocols of 2024 alone it could also be the resection
+    cavity, and must be named.
 
     Raises
     ------
     LabelError
         The values do not tell the scheme.
-    ConfigError
-        The protocols need different schemes that values cannot tell.
     """
-    if scheme is not None:
-        own = scheme_named(scheme)
-        return own, scheme_named(prediction_scheme) if prediction_scheme else own
     years = {p.scheme for p in protocols if p.scheme}
-    if special := sorted(years & set(_UNTELLABLE)):
-        if len(years) == 1:
-            return scheme_named(special[0]), scheme_named(prediction_scheme or special[0])
-        if len(special) > 1 and len(years) == 2:
-            raise ConfigError(f"protocols of {' and '.join(special)} need different labels; name them with --scheme")
-    truth = {v for p in pairs for v in p.reference_values if v <= 4}
-    given = {v for p in pairs for v in p.prediction_values if v <= 4}
-    own = scheme_named(layout) if layout else detect_scheme(truth, subject="references")
-    if prediction_scheme:
-        return own, scheme_named(prediction_scheme)
-    other = own if layout and not (4 in given and 3 not in given) else detect_scheme(given, subject="predictions")
+    if scheme is None and len(years) == 1 and years <= set(_UNTELLABLE):
+        scheme = next(iter(years))
+    chosen: dict[int, Schemes] = {}
+    for told in {f.scheme for f in files}:
+        members = [n for n, f in enumerate(files) if f.scheme == told]
+        name = scheme or told
+        own = scheme_named(name) if name else detect_scheme(_values(pairs[n].reference_values for n in members))
+        unrecorded = [n for n in members if files[n].prediction_scheme is None]
+        other = own
+        if scheme is None and prediction_scheme is None:
+            other = _scheme_of_predictions(_values(pairs[n].prediction_values for n in unrecorded), own)
+            if told is None:
+                _refuse_ambiguous(own, other, years)
+        for n in members:
+            named = prediction_scheme or files[n].prediction_scheme
+            chosen[n] = own, scheme_named(named) if named else other
+    return tuple(chosen[n] for n in range(len(files)))
+
+
+def _values(counts: Iterable[Mapping[int, int]]) -> set[int]:
+    """Return the label values that occur; those that no scheme has are left for `unknown_labels` to name."""
+    return {v for each in counts for v in each if v <= 4}
+
+
+def _scheme_of_predictions(values: set[int], own: LabelScheme) -> LabelScheme:
+    if own.name == "msd" and 4 not in values:
+        return own
+    other = detect_scheme(values, subject="predictions")
     if own.name == "brats2024" and other.name == "brats2018":
-        other = own  # a model that never predicts ET but does predict the cavity
-    ambiguous = {own.name, other.name} == {"brats2018", "brats2024"}
-    if ambiguous or (years == {"brats2024"} and "brats2018" in (own.name, other.name)):
+        return own  # a network that finds the cavity but never enhancing tumour
+    return other
+
+
+def _refuse_ambiguous(own: LabelScheme, other: LabelScheme, years: set[str]) -> None:
+    names = {own.name, other.name}
+    if names == {"brats2018", "brats2024"} or (years == {"brats2024"} and "brats2018" in names):
         raise LabelError(
-            f"references hold labels {sorted(truth)} and predictions {sorted(given)}: 4 may be enhancing tumour (2018 to "
-            "2022) or resection cavity (2024). Name it with --scheme brats2018 or --scheme brats2024."
+            f"references look like '{own.name}' and predictions like '{other.name}': label 4 may be enhancing tumour "
+            "(2018 to 2022) or resection cavity (2024). Name it with --scheme brats2018 or --scheme brats2024."
         )
-    return own, other

@@ -15,6 +15,7 @@ from glioscope.errors import CaseError, ConfigError, GlioscopeError
 from glioscope.evaluation.pairs import (
     PackedPair,
     PairFiles,
+    Schemes,
     choose_schemes,
     find_pairs,
     load_pair,
@@ -32,7 +33,7 @@ from glioscope.evaluation.tables import (
     rows_as_csv,
     summarise,
 )
-from glioscope.labels import LabelScheme, scheme_named
+from glioscope.labels import scheme_named
 from glioscope.volumes import write_text
 
 DEFAULT_PROTOCOLS = ("whole", "brats2023-gli")
@@ -59,13 +60,20 @@ class Evaluation:
     """Protocol to region to metric."""
     pairs: tuple[PairFiles, ...]
     protocols: tuple[Protocol, ...]
-    schemes: tuple[str, str]
-    """Label schemes that references and predictions were read in."""
+    case_schemes: Mapping[str, tuple[str, str]]
+    """Case id to the label schemes that its reference and its prediction were read in."""
     resampled: tuple[str, ...]
     """Cases whose prediction was moved onto the reference's grid."""
     unmatched: tuple[str, ...]
     """Predictions without a reference; they were not scored."""
     seconds: float
+
+    @property
+    def schemes(self) -> tuple[str, str]:
+        """Label schemes of the references and of the predictions, joined by + where cases differ."""
+        sides = zip(*self.case_schemes.values(), strict=True)
+        own, other = ("+".join(sorted(set(side))) for side in sides)
+        return own, other
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -110,7 +118,7 @@ def _counted(results: Iterable[A], what: str, total: int, progress: Progress | N
     return done
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (the options of the command, each by name)
     predictions: Path,
     references: Path,
     output: Path | None,
@@ -168,20 +176,17 @@ def evaluate(
     with _workers(count) as each:
         load = partial(load_pair, resample=resample, margin=_margin(chosen))
         loaded = _counted(each(load, files), "reading", len(files), progress)
-        layouts = {f.scheme for f in files}
-        layout = layouts.pop() if len(layouts) == 1 else None
-        own, other = choose_schemes(loaded, chosen, scheme=scheme, prediction_scheme=prediction_scheme, layout=layout)
-        jobs = [_job(f, pair, own, other) for f, pair in zip(files, loaded, strict=True)]
+        schemes = choose_schemes(files, loaded, chosen, scheme=scheme, prediction_scheme=prediction_scheme)
+        jobs = [_job(*each_case) for each_case in zip(files, loaded, schemes, strict=True)]
         _raise_if_none_left(jobs)
-        score = partial(_score, protocols=chosen, schemes=(own, other))
-        scored = _counted(each(score, jobs), "scoring", len(files), progress)
+        scored = _counted(each(partial(_score, protocols=chosen), jobs), "scoring", len(files), progress)
     rows = tuple(row for case in scored for row in case)
     evaluation = Evaluation(
         rows=rows,
         summary=summarise(rows),
         pairs=files,
         protocols=chosen,
-        schemes=(own.name, other.name),
+        case_schemes={f.case_id: (a.name, b.name) for f, (a, b) in zip(files, schemes, strict=True)},
         resampled=tuple(p.case_id for p in loaded if p.resampled),
         unmatched=unmatched,
         seconds=time.monotonic() - begun,
@@ -210,16 +215,18 @@ def _margin(protocols: Iterable[Protocol]) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
     pair: PackedPair
+    schemes: Schemes
     missing: bool
     refused: GlioscopeError | None
 
 
-def _job(files: PairFiles, pair: PackedPair, own: LabelScheme, other: LabelScheme) -> _Job:
+def _job(files: PairFiles, pair: PackedPair, schemes: Schemes) -> _Job:
+    own, other = schemes
     error = unknown_labels(pair.reference_values, own, f"case {files.case_id}: the reference")
     if error is not None:
         raise error
     refused = pair.refused or unknown_labels(pair.prediction_values, other, f"case {files.case_id}: the prediction")
-    return _Job(pair=pair, missing=files.prediction is None, refused=refused)
+    return _Job(pair=pair, schemes=schemes, missing=files.prediction is None, refused=refused)
 
 
 def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
@@ -227,20 +234,13 @@ def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
         raise next(job.refused for job in jobs if job.refused)
 
 
-def _score(job: _Job, protocols: Sequence[Protocol], schemes: tuple[LabelScheme, LabelScheme]) -> list[RegionScores]:
-    own, other = schemes
+def _score(job: _Job, protocols: Sequence[Protocol]) -> list[RegionScores]:
+    pair = unpack(job.pair, *job.schemes)
     if job.missing:
-        pair = unpack(job.pair, own, other)
         return score_missing(pair, protocols, status="missing", reason="no prediction was found")
     if job.refused is not None:
-        pair = unpack(job.pair, own, other)
-        pair = type(pair)(**{**_fields(pair), "prediction": pair.reference * 0})
         return score_missing(pair, protocols, status="refused", reason=str(job.refused))
-    return score_pair(unpack(job.pair, own, other), protocols)
-
-
-def _fields(pair: Any) -> dict[str, Any]:
-    return {name: getattr(pair, name) for name in pair.__dataclass_fields__}
+    return score_pair(pair, protocols)
 
 
 def write_evaluation(evaluation: Evaluation, output: Path) -> None:
@@ -261,6 +261,7 @@ def summary_record(evaluation: Evaluation) -> dict[str, Any]:
             f.case_id: {
                 "reference": str(f.reference.path),
                 "prediction": str(f.prediction.path) if f.prediction else None,
+                "schemes": dict(zip(("reference", "prediction"), evaluation.case_schemes[f.case_id], strict=True)),
             }
             for f in evaluation.pairs
         },

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
 
@@ -286,10 +286,10 @@ def score_missing(pair: LabelPair, protocols: Iterable[Protocol], *, status: Sta
     Parameters
     ----------
     pair : LabelPair
-        Its prediction is empty.
+        Its prediction, if there is one, is taken as empty.
     """
     rows = []
-    scorer = PairScorer(pair)
+    scorer = PairScorer(replace(pair, prediction=np.zeros_like(pair.prediction)))
     for protocol in protocols:
         for row in scorer.score(protocol):
             penalty = {m: value_of(v, pair.shape) for m, v in protocol.missing.items() if m in row.scores}

@@ -1,7 +1,7 @@
 """Metrics: pure functions of two masks and a spacing. They know no case, no year and no penalty.
 
-`overlap` counts voxels, `surface` measures distances, `components` takes masks apart, `lesions` scores lesion by lesion. An undefined score is nan
-(inf for a distance to nothing); protocols turn these into numbers.
+`overlap` counts voxels, `surface` measures distances, `components` takes masks apart, `lesions` scores each
+lesion. An undefined score is nan (inf for a distance to nothing); protocols turn these into numbers.
 """
 
 from glioscope.metrics.components import Group, MaskLesions, dilate, merge_touching

@@ -3,8 +3,8 @@
 A `RegionPair` holds one region of one case: both masks, their connected components, and every surface distance once
 measured, so that any number of protocols shares the work. Two ways of matching are in use:
 
-- `lesion_wise` (BraTS 2023 to 2025): nearby components merge into lesions, a prediction counts for every lesion it comes
-  close to, misses and false alarms score 0 and a penalty distance;
+- `lesion_wise` (BraTS 2023 to 2025): nearby components merge into lesions, a prediction counts for every lesion it
+  comes close to, misses and false alarms score 0 and a penalty distance;
 - `one_to_one` (BraTS 2026): components are matched in pairs that share most, and only matched pairs are scored.
 
 Sources: Moawad et al. 2023, arXiv 2306.00838 (lesion-wise scores); Kofler et al. 2023, arXiv 2312.02608 (panoptica).
