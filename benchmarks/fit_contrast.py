@@ -1,4 +1,4 @@
-"""Print the contrast table of `glioscope.quality` and how well it tells swapped sequences, from a BraTS data set.
+"""Print the contrast table of `glioscope.quality.contrast` and how well it tells swapped sequences.
 
     python benchmarks/fit_contrast.py DATASET
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glioscope import quality
 from glioscope.cases import SEQUENCES, find_cases, load_case
+from glioscope.quality import contrast
 
 
 def features_of(folder: Path) -> list[dict[tuple[str, ...], float]]:
@@ -24,7 +24,7 @@ def features_of(folder: Path) -> list[dict[tuple[str, ...], float]]:
             inside = np.flatnonzero(np.logical_and.reduce([image != 0 for image in images.values()]))
             chosen = inside[:: max(1, inside.size // 40_000)]
             found.append(
-                quality.contrast_features({n: x.ravel()[chosen].astype(np.float64) for n, x in images.items()})
+                contrast.contrast_features({n: x.ravel()[chosen].astype(np.float64) for n, x in images.items()})
             )
     return found
 
@@ -46,9 +46,9 @@ def main() -> None:
     found = features_of(Path(sys.argv[1]))
     detected: dict[tuple[str, ...], list[bool]] = {order: [] for order in itertools.permutations(SEQUENCES)}
     for half in range(2):
-        quality.CONTRAST = table_of(found[half::2])  # type: ignore[misc]
+        contrast.CONTRAST = table_of(found[half::2])  # type: ignore[misc]
         for features, order in itertools.product(found[1 - half :: 2], detected):
-            guess = quality.likely_order(swapped(features, order), SEQUENCES)
+            guess = contrast.likely_order(swapped(features, order), SEQUENCES)
             detected[order].append(guess != SEQUENCES)
     for key, (mean, spread) in table_of(found).items():
         print(f"    {key!r}: ({mean}, {spread}),".replace("'", '"'))

@@ -71,10 +71,10 @@ def measure(
     for what, array in (("label map", labels), ("brain mask", brain)):
         if array is not None and array.shape != grid.shape:
             raise GeometryError(f"{what}: has shape {array.shape} but its grid {grid.shape}; they must agree")
-    check_labels(labels, scheme)
     midline = _midline_x(grid, brain)
     box = bounding_box(labels > 0)
     labels, grid = cut(labels, box), grid.crop(box)
+    check_labels(labels, scheme)
     labels, grid = reorient(labels, grid, "RAS")
     masks = {name: np.isin(labels, values) for name, values in scheme.regions.items()}
     parts = {name: _lesions(mask, grid) for name, mask in masks.items()}
@@ -272,8 +272,10 @@ def _midline_x(grid: Grid, brain: NDArray[np.bool_] | None) -> float:
     """Return x of the midline in mm: the median of the brain's voxels, else the middle of the grid."""
     if brain is None or not brain.any():
         return float(_to_mm((np.array([grid.shape]) - 1) / 2, grid)[0, 0])
-    every = max(1, int(np.count_nonzero(brain)) // 200_000)
-    return float(np.median(_to_mm(np.argwhere(brain)[::every], grid)[:, 0]))
+    step = max(1, round((brain.size / 500_000) ** (1 / 3)))  # half a million voxels tell the median well enough
+    found = np.argwhere(brain[::step, ::step, ::step]) * step
+    found = found if len(found) else np.argwhere(brain)
+    return float(np.median(_to_mm(found, grid)[:, 0]))
 
 
 def _side(masks: Mapping[str, NDArray[np.bool_]], grid: Grid, midline: float) -> dict[str, Any] | None:

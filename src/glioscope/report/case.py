@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glioscope.cases import LoadedCase
-from glioscope.errors import GeometryError
-from glioscope.labels import LabelScheme
+from glioscope.errors import GeometryError, LabelError
+from glioscope.labels import LabelScheme, convert_labels, detect_scheme, scheme_named
 from glioscope.measure import measure
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, still, write_page
-from glioscope.report.style import SEQUENCE_NAMES
+from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.report.viewer import viewer_data
 from glioscope.volumes import atomic_path
 
@@ -47,7 +47,7 @@ def write_case_report(
     loaded : LoadedCase
         The scan.
     labels, reference : (i, j, k) uint8
-        On the case's own grid, in `scheme`. The reference is shown only if given.
+        On the case's own grid, in `scheme`. Without `reference` the case's own is shown, if it has one.
     summary : mapping
         What stands in `summary.json`; see above. Measurements are taken here where it has none.
     uncertainty : (i, j, k) float, optional
@@ -60,6 +60,8 @@ def write_case_report(
     RunError
         The page cannot be written.
     """
+    if reference is None:
+        reference = _own_reference(loaded, scheme)
     for what, array in (("labels", labels), ("reference", reference), ("uncertainty", uncertainty)):
         if array is not None and array.shape != loaded.grid.shape:
             raise GeometryError(f"{what}: has shape {array.shape} but the case {loaded.grid.shape}; they must agree")
@@ -91,9 +93,21 @@ def write_case_report(
     _write_thumbnail(path.with_name("thumbnail.jpg"), scene, at)
 
 
+def _own_reference(loaded: LoadedCase, scheme: LabelScheme) -> NDArray[np.uint8] | None:
+    """Return the case's own reference in `scheme`; None if there is none or it cannot be expressed in it."""
+    if loaded.reference is None:
+        return None
+    try:
+        named = loaded.case.scheme
+        source = scheme_named(named) if named else detect_scheme(np.unique(loaded.reference))
+        return convert_labels(loaded.reference, source, scheme)
+    except LabelError:
+        return None
+
+
 def _first(scene: im.Scene, *wanted: str) -> str:
     """Return the first sequence of `wanted` that the case has, else any."""
-    return next((name for name in (*wanted, *scene.images) if name in scene.images))
+    return next(name for name in (*wanted, *scene.images) if name in scene.images)
 
 
 def _sequence_row(scene: im.Scene, at: tuple[int, int, int]) -> list[Still]:
@@ -148,7 +162,7 @@ def _diameter_still(scene: im.Scene, measurements: Mapping[str, Any]) -> Still |
     picture = im.grey_picture(scene, name, "axial", (0, 0, k))
     bit = scene.names.index(diameters["region"]) if diameters["region"] in scene.names else 0
     mask = (scene.codes[:, :, k].T >> bit & 1).astype(bool)
-    picture = im.paint(picture, mask, im.colour_of(diameters["region"]), fill=0.12)
+    picture = im.paint(picture, mask, colour_of(diameters["region"]), fill=0.12)
     scale = np.array([picture.shape[1] / scene.codes.shape[0], picture.shape[0] / scene.codes.shape[1]])
     picture = im.draw_lines(picture, [(first[:, :2], "#ffffff"), (second[:, :2], "#9be7ff")], scale)
     alt = f"Axial slice with the longest diameter of the {diameters['region']} lesion and its perpendicular"

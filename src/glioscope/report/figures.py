@@ -1,4 +1,4 @@
-"""Charts: curves of a training, boxes of scores, scores against volume.
+"""Charts: curves of a training, boxes of scores, scores against volume, volumes of a cohort.
 
 In: plain columns of numbers. Out: a PNG file or an SVG as bytes. Matplotlib is used through its objects and the Agg
 canvas alone, never through pyplot, so nothing here leaves global state and threads may draw at once.
@@ -7,7 +7,7 @@ canvas alone, never through pyplot, so nothing here leaves global state and thre
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from glioscope.errors import RunError
-from glioscope.report.style import MUTED, RULE, TEXT, TRAINING, VALIDATION, ink_of
+from glioscope.report.style import METHODS, MUTED, RULE, TEXT, TRAINING, VALIDATION, colour_of, ink_of
 from glioscope.volumes import atomic_path
 
 Columns = Mapping[str, NDArray[np.float64]]
@@ -140,6 +140,115 @@ def _finish(axis: Axes) -> None:
         axis.legend(frameon=False, fontsize=8.5, labelcolor=TEXT)
     elif not axis.has_data():
         axis.text(0.5, 0.5, "not measured yet", transform=axis.transAxes, ha="center", va="center", color=MUTED)
+
+
+def box_figure(groups: Mapping[str, Mapping[str, Sequence[float]]], *, label: str, top: float | None = 1.0) -> Figure:
+    """Return box plots with every case as a dot.
+
+    Parameters
+    ----------
+    groups : mapping
+        Region to method to values; NaN and infinite values are left out of the boxes, and counted under them. With one
+        method the boxes take the region's colour, with several the method's.
+    label : str
+        Of the values' axis.
+    top : float, optional
+        Upper end of that axis; None lets the values decide.
+    """
+    methods = list(dict.fromkeys(method for group in groups.values() for method in group))
+    figure = new_figure(max(4.8, 1.2 + len(groups) * (0.6 + 0.55 * len(methods))), 3.8)
+    axis = figure.subplots()
+    rng = np.random.default_rng(0)
+    for place, (region, group) in enumerate(groups.items()):
+        for n, method in enumerate(methods):
+            values = np.array(group.get(method, ()), np.float64)
+            at = place + (n - (len(methods) - 1) / 2) * 0.8 / len(methods)
+            colour = ink_of(region) if len(methods) == 1 else METHODS[n % len(METHODS)]
+            _box(axis, values, at, 0.55 / len(methods), colour, rng)
+            if place == 0 and len(methods) > 1:
+                axis.plot([], [], color=colour, linewidth=6, alpha=0.6, label=method)
+    axis.set_xticks(range(len(groups)), list(groups))
+    axis.set_xlim(-0.6, len(groups) - 0.4)
+    axis.set_ylabel(label, color=MUTED)
+    if top is not None:
+        axis.set_ylim(-0.02 * top, top * 1.02)
+    else:
+        axis.set_ylim(bottom=0)
+    _finish(axis)
+    axis.grid(visible=False, axis="x")
+    return figure
+
+
+def _box(
+    axis: Axes, values: NDArray[np.float64], at: float, width: float, colour: str, rng: np.random.Generator
+) -> None:
+    known = values[np.isfinite(values)]
+    if known.size == 0:
+        return
+    spread = rng.uniform(-0.35, 0.35, known.size) * width
+    axis.scatter(at + spread, known, s=11, color=colour, alpha=0.45, linewidths=0, zorder=2)
+    line = {"color": colour, "linewidth": 1.6}
+    box = {"facecolor": "none", "edgecolor": colour, "linewidth": 1.6}
+    median = {"color": colour, "linewidth": 2.6}
+    axis.boxplot(
+        [known],
+        positions=[at],
+        widths=width,
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops=box,
+        whiskerprops=line,
+        capprops=line,
+        medianprops=median,
+        zorder=3,
+    )
+
+
+def scatter_figure(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
+    """Return scores against volume, one mark and colour per region, volume on a logarithmic axis.
+
+    Parameters
+    ----------
+    points : mapping
+        Region to (volumes, scores); pairs with a volume of 0 or an undefined score are left out.
+    """
+    figure = new_figure(5.6, 3.8)
+    axis = figure.subplots()
+    for (region, (volumes, scores)), mark in zip(points.items(), "os^Dv<>p*hX" * 3, strict=False):
+        a, b = np.array(volumes, np.float64), np.array(scores, np.float64)
+        known = (a > 0) & np.isfinite(a) & np.isfinite(b)
+        axis.scatter(a[known], b[known], s=26, marker=mark, color=ink_of(region), alpha=0.6, linewidths=0, label=region)
+    axis.set_xscale("log")
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_xlabel(x, color=MUTED)
+    axis.set_ylabel(y, color=MUTED)
+    _finish(axis)
+    return figure
+
+
+def volumes_figure(cases: Sequence[tuple[str, Mapping[str, float]]]) -> Figure:
+    """Return the cases' volumes as bars, largest first: the whole tumour, and within it the core and what enhances.
+
+    Parameters
+    ----------
+    cases : sequence of (case id, region to ml)
+        Names are written up to 40 cases; absent regions count as 0.
+    """
+    ordered = sorted(cases, key=lambda case: case[1].get("WT", 0.0))
+    named = len(ordered) <= 40
+    figure = new_figure(10, min(14.0, 1.3 + len(ordered) * (0.27 if named else 0.09)))
+    axis = figure.subplots()
+    rows = np.arange(len(ordered))
+    for region in ("WT", "TC", "ET"):
+        lengths = [case[1].get(region, 0.0) for case in ordered]
+        axis.barh(rows, lengths, height=0.72, color=colour_of(region), label=region, zorder=2)
+    axis.set_yticks(rows if named else [], [case[0] for case in ordered] if named else [])
+    axis.set_ylim(-0.7, len(ordered) - 0.3)
+    axis.set_xlabel("volume, ml (each bar lies within the one behind it)", color=MUTED)
+    _finish(axis)
+    axis.grid(visible=False, axis="y")
+    return figure
 
 
 def svg(figure: Figure) -> bytes:

@@ -19,8 +19,9 @@ from scipy import ndimage
 
 from glioscope.cases import LoadedCase
 from glioscope.geometry import Grid, bounding_box, cut, reorient
-from glioscope.labels import LabelScheme
-from glioscope.report.style import colour_of, rgb
+from glioscope.labels import REGIONS, LabelScheme
+from glioscope.preprocessing import PreparedCase
+from glioscope.report.style import SEQUENCE_NAMES, colour_of, rgb
 
 DRAWN_REGIONS = ("WT", "TC", "ET", "RC", "GTV")
 """Regions that are drawn where the scheme has them, outer before inner."""
@@ -65,8 +66,9 @@ def make_scene(
     uncertainty: NDArray[np.floating] | None = None,
 ) -> Scene:
     """Return a case ready to be shown; arguments as `write_case_report`."""
-    brain = np.logical_or.reduce([image != 0 for image in loaded.images.values()])
-    brain |= labels > 0
+    brain = labels > 0
+    for image in loaded.images.values():
+        brain |= image != 0
     box = bounding_box(brain, margin=2)
     grid = loaded.grid.crop(box)
     names = tuple(name for name in DRAWN_REGIONS if name in scheme.regions)
@@ -86,6 +88,44 @@ def make_scene(
     )
 
 
+def scene_of_prepared(
+    prepared: PreparedCase, sequences: Sequence[str], *, prediction: NDArray[np.bool_] | None = None
+) -> Scene:
+    """Return a prepared case, as a network sees it, ready to be shown.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        Sequence code of each channel.
+    prediction : (3, i, j, k) bool, optional
+        WT, TC, ET on the prepared grid. The case's reference is the scene's reference.
+    """
+
+    def shown(array: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(reorient(array, prepared.grid, "LPS")[0])
+
+    def coded(regions: NDArray[np.bool_] | None) -> NDArray[np.uint8] | None:
+        if regions is None:
+            return None
+        bits = np.zeros(regions.shape[1:], np.uint8)
+        for bit, region in enumerate(regions):
+            bits |= region.astype(np.uint8) << bit
+        return shown(bits)
+
+    guess = coded(prediction)
+    return Scene(
+        grid=reorient(prepared.brain, prepared.grid, "LPS")[1],
+        images={
+            name: to_grey(shown(channel))
+            for name, channel, there in zip(sequences, prepared.image, prepared.presence, strict=True)
+            if there
+        },
+        names=REGIONS,
+        codes=np.zeros(shown(prepared.brain).shape, np.uint8) if guess is None else guess,
+        reference=coded(prepared.reference),
+    )
+
+
 def region_codes(labels: NDArray[np.uint8], scheme: LabelScheme, names: Sequence[str]) -> NDArray[np.uint8]:
     """Return a label map as one bit per region, in the order of `names`; unknown values belong to none."""
     table = np.zeros(256, np.uint8)
@@ -95,15 +135,21 @@ def region_codes(labels: NDArray[np.uint8], scheme: LabelScheme, names: Sequence
 
 
 def to_grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return an image as grey levels: 0 background, black to white from the 0.5th to the 99.7th percentile inside."""
-    image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+    """Return an image as grey levels: 0 background, black to white from the 0.5th to the 99.5th percentile inside."""
     inside = image[image != 0]
-    if inside.size == 0:
+    sample = inside[:: max(1, inside.size // 100_000)]
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
         return np.zeros(image.shape, np.uint8)
-    low, high = np.percentile(inside[:: max(1, inside.size // 100_000)], [0.5, 99.7])
-    low = min(low, 0.25 * high) if high > 0 else low  # a brain without dark fluid keeps its greys
-    scaled = (image - low) * np.float32(250 / max(high - low, 1e-6)) + np.float32(5)
-    return np.where(image != 0, np.clip(scaled, 0, 255), 0).astype(np.uint8)
+    low, high = np.percentile(sample, [0.5, 99.5])
+    low = min(low, 0.25 * high) if low > 0 else low  # a brain without dark fluid keeps its greys
+    scaled = np.nan_to_num(image, nan=low, posinf=high, neginf=low, copy=True)
+    scaled -= np.float32(low)
+    scaled *= np.float32(250 / max(high - low, 1e-6))
+    scaled += np.float32(5)
+    np.clip(scaled, 0, 255, out=scaled)
+    scaled[image == 0] = 0
+    return scaled.astype(np.uint8)
 
 
 def largest_slices(scene: Scene) -> tuple[int, int, int]:
@@ -111,7 +157,7 @@ def largest_slices(scene: Scene) -> tuple[int, int, int]:
     codes = scene.codes if scene.codes.any() or scene.reference is None else scene.reference
     weight = np.array([int(code).bit_count() for code in range(256)], np.uint8)[codes]
     if not weight.any():
-        return tuple(n // 2 for n in codes.shape)  # type: ignore[return-value]
+        return tuple(n // 2 for n in codes.shape)
     i, j, k = (int(weight.sum(tuple(a for a in range(3) if a != axis), dtype=np.int64).argmax()) for axis in range(3))
     return i, j, k
 
@@ -147,7 +193,7 @@ def _grown(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
     return _scaled(mask.astype(np.uint8) * 255, size, Image.Resampling.BILINEAR) >= 128
 
 
-def paint(picture: Picture, mask: NDArray[np.bool_], colour: str, *, fill: float = 0.28) -> Picture:
+def paint(picture: Picture, mask: NDArray[np.bool_], colour: str, *, fill: float = 0.35) -> Picture:
     """Return the picture with a region tinted and outlined.
 
     Parameters
@@ -163,15 +209,16 @@ def paint(picture: Picture, mask: NDArray[np.bool_], colour: str, *, fill: float
     outline = grown & ~ndimage.binary_erosion(grown, iterations=2, border_value=1)
     ink = np.array(rgb(colour), np.float32)
     out = picture.astype(np.float32)
-    out[grown] = out[grown] * (1 - fill) + ink * fill
+    out[grown] = out[grown] * (0.9 - fill) + ink * fill
     out[outline] = ink
     return out.astype(np.uint8)
 
 
 def overlay(picture: Picture, codes: NDArray[np.uint8], names: Sequence[str]) -> Picture:
-    """Return the picture with all regions of a slice's codes painted, outer before inner."""
+    """Return the picture with each voxel of a slice tinted in the colour of the innermost region it belongs to."""
     for bit, name in enumerate(names):
-        picture = paint(picture, (codes >> bit & 1).astype(bool), colour_of(name))
+        inner = codes >> (bit + 1) > 0
+        picture = paint(picture, (codes >> bit & 1).astype(bool) & ~inner, colour_of(name))
     return picture
 
 
@@ -186,6 +233,19 @@ def error_picture(picture: Picture, codes: NDArray[np.uint8], reference: NDArray
     for name, mask in parts.items():
         picture = paint(picture, mask, ERROR_COLOURS[name], fill=0.75)
     return picture
+
+
+def comparison(scene: Scene, at: tuple[int, int, int]) -> list[tuple[str, Picture]]:
+    """Return the axial slice plain and with the prediction, and with reference and difference where there is one."""
+    name = next((n for n in ("t1c", "t2f") if n in scene.images), next(iter(scene.images)))
+    grey = grey_picture(scene, name, "axial", at)
+    codes = take(scene.codes, "axial", at)
+    pictures = [(SEQUENCE_NAMES.get(name, name), grey), ("Prediction", overlay(grey, codes, scene.names))]
+    if scene.reference is not None:
+        truth = take(scene.reference, "axial", at)
+        pictures.append(("Reference", overlay(grey, truth, scene.names)))
+        pictures.append(("Difference", error_picture(grey, codes, truth)))
+    return pictures
 
 
 def heat_picture(picture: Picture, heat: NDArray[np.uint8]) -> Picture:

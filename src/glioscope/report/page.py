@@ -5,6 +5,7 @@ sheet and scripts, and JSON whose `<`, `>` and `&` are written as escapes.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -58,8 +59,8 @@ def _environment() -> Environment:
     environment.filters["number"] = number
     environment.filters["words"] = words
     environment.globals.update(
-        style=Markup(asset("page.css")),  # noqa: S704 - our own file
-        script=lambda name: Markup(asset(name)),  # noqa: S704 - our own file
+        style=Markup(asset("page.css")),
+        script=lambda name: Markup(asset(name)),
         json_data=json_data,
         colour_of=colour_of,
         region_names=REGION_NAMES,
@@ -78,7 +79,7 @@ def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
 def json_data(value: Any) -> Markup:
     """Return a value as JSON that cannot end the script element it stands in."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def number(value: Any, digits: int = 1, missing: str = "–") -> str:
@@ -87,7 +88,7 @@ def number(value: Any, digits: int = 1, missing: str = "–") -> str:
         figure = float(value)
     except (TypeError, ValueError):
         return missing
-    return f"{figure:,.{digits}f}" if abs(figure) != float("inf") and figure == figure else missing
+    return f"{figure:,.{digits}f}" if math.isfinite(figure) else missing
 
 
 def words(value: Any) -> str:

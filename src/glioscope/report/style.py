@@ -14,6 +14,8 @@ SEQUENCE_NAMES = {"t1n": "T1", "t1c": "T1 contrast", "t2w": "T2", "t2f": "FLAIR"
 TEXT = "#1c2530"
 MUTED = "#5b6775"
 RULE = "#d8dde3"
+METHODS = ("#0b6e6e", "#b3541e", "#5b4b9a", "#6b7684", "#8a7a00", "#1f77b4")
+"""Colours of networks or methods set side by side."""
 TRAINING = "#7a8594"
 VALIDATION = "#0b6e6e"
 

@@ -28,8 +28,8 @@ def viewer_data(scene: Scene, at: tuple[int, int, int], measurements: Mapping[st
     -------
     dict
         ``shape``, ``spacing``, ``affine`` (rows; voxel to RAS+ mm), ``tiles`` (columns and rows of the mosaics),
-        ``sequences``, ``regions``, ``segmentation``, ``reference`` and ``uncertainty`` (None where absent), ``lesions``,
-        ``start`` (voxel), ``sides``.
+        ``sequences``, ``regions``, ``segmentation``, ``reference`` and ``uncertainty`` (None where absent),
+        ``lesions``, ``start`` (voxel), ``sides``.
     """
     step = _thinning(scene.grid)
     pick = tuple(slice(None, None, s) for s in step)
@@ -52,9 +52,7 @@ def viewer_data(scene: Scene, at: tuple[int, int, int], measurements: Mapping[st
             }
             for name, image in scene.images.items()
         ],
-        "regions": [
-            {"name": n, "label": REGION_NAMES.get(n, n), "colour": colour_of(n)} for n in scene.names
-        ],
+        "regions": [{"name": n, "label": REGION_NAMES.get(n, n), "colour": colour_of(n)} for n in scene.names],
         "segmentation": exact(scene.codes, 16),
         "reference": exact(scene.reference, 16),
         "uncertainty": exact(scene.uncertainty),

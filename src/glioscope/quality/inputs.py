@@ -1,0 +1,180 @@
+"""Flags on a case before anything is computed from it."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.cases import SEQUENCES, LoadedCase
+from glioscope.geometry import Grid, bounding_box, cut, reorient
+from glioscope.labels import REGIONS
+from glioscope.quality.contrast import check_contrast
+from glioscope.quality.flags import Flag
+
+BRAIN_ML = (700.0, 2100.0)
+"""Brains of adults with their fluid; the 110 cases have 1146 to 1910 ml."""
+HEAD_ML = 2400.0
+"""More signal than this is a head, not a brain."""
+THICK_MM = 3.0
+"""Slices thicker than this blur small tumours away; the networks were trained at 1 mm."""
+CUT_SHARE = 0.4
+"""A face of the volume that meets the brain in more than this share of its largest section cuts it. BraTS cuts the
+brain stem, up to 0.3."""
+COVER_SHARE = 0.9
+"""Every sequence should cover this share of what all together cover."""
+UPSIDE_DOWN = -0.12
+"""Section at 4/5 of the brain's height minus that at 1/5, over the largest: a brain is wide above, narrow below."""
+BACK_TO_FRONT = 0.53
+"""Centre of mass from back (0) to front (1): a brain is wider behind."""
+
+
+def check_input(loaded: LoadedCase, *, card: Mapping[str, Any] | None = None) -> tuple[Flag, ...]:
+    """Return what is odd about a case before anything is computed from it.
+
+    Parameters
+    ----------
+    loaded : LoadedCase
+        Any storage order; every present sequence is looked at.
+    card : mapping, optional
+        The model's `card.json`. Its ``subsets``, rows of ``sequences`` and mean Dice by region (such as
+        ``{"sequences": ["t1n", "t2w"], "WT": 0.85, "TC": 0.6, "ET": 0.4}``), tell what a missing sequence costs.
+
+    Returns
+    -------
+    tuple of Flag
+        Empty when nothing is odd. A case is not judged on contrast or shape when it is not skull-stripped, since the
+        limits are those of brains.
+    """
+    found = [*_missing(loaded, card), *_grid_flags(loaded.grid)]
+    images: dict[str, NDArray[np.float32]] = {}
+    for name, image in loaded.images.items():
+        flags, clean = _values(name, image)
+        found += flags
+        if clean is not None:
+            images[name] = clean
+    if not images:
+        return tuple(found)
+    masks = {name: image != 0 for name, image in images.items()}
+    brain = functools.reduce(np.logical_or, masks.values())
+    skull = _skull(brain, loaded.grid)
+    found += skull
+    found += _coverage(masks, brain)
+    if not skull:
+        found += _shape(brain, loaded.grid)
+    found += check_contrast(images, masks, judge_order=not skull)
+    return tuple(found)
+
+
+def _missing(loaded: LoadedCase, card: Mapping[str, Any] | None) -> Iterator[Flag]:
+    rows = {tuple(row["sequences"]): row for row in (card or {}).get("subsets") or ()}
+    here, full = rows.get(tuple(loaded.images)), rows.get(SEQUENCES)
+    cost = ""
+    if here and full:
+        parts = [f"{r} {here[r]:.2f} instead of {full[r]:.2f}" for r in REGIONS if r in here and r in full]
+        cost = f" Mean Dice to expect with {', '.join(loaded.images)}: {', '.join(parts)}."
+    for name in loaded.case.missing:
+        effect = " Enhancing tumour cannot be seen without it." if name == "t1c" else ""
+        yield Flag(f"missing-{name}", "warning", f"{name} is missing; the result rests on the others.{effect}{cost}")
+
+
+def _grid_flags(grid: Grid) -> Iterator[Flag]:
+    spacing = grid.spacing_mm
+    words = " × ".join(f"{s:.2g}" for s in spacing)
+    if max(spacing) > THICK_MM:
+        text = f"voxels are {words} mm; slices thicker than {THICK_MM:g} mm hide small tumours and coarsen every length"
+        yield Flag("thick-slices", "warning", text)
+    elif max(spacing) > 1.5 or min(spacing) < 0.6:
+        yield Flag(
+            "spacing", "info", f"voxels are {words} mm; the images are resampled for the network, the result is not"
+        )
+    if min(grid.shape) < 16:
+        yield Flag(
+            "few-slices", "warning", f"the volume has only {min(grid.shape)} slices along one axis; a brain needs more"
+        )
+    cosine = np.abs(grid.affine[:3, :3] / np.array(spacing)).max(axis=0).min()
+    if cosine < np.cos(np.radians(10)):
+        angle = np.degrees(np.arccos(cosine))
+        yield Flag(
+            "oblique", "info", f"slices are tilted by up to {angle:.0f} degrees; 'axial' means the nearest slices"
+        )
+    if grid.orientation[2] not in "SI":
+        text = f"voxels are stored as {grid.orientation}, not in axial slices; is the file's header right?"
+        yield Flag("storage-order", "info", text)
+
+
+def _values(name: str, image: NDArray[np.float32]) -> tuple[list[Flag], NDArray[np.float32] | None]:
+    """Return flags on the numbers of one image, and the image with bad voxels set to 0; None if it is useless."""
+    flags = []
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        total = image.sum(dtype=np.float64)
+    if not np.isfinite(total):  # NaN and infinity survive a sum, which is quicker than looking at each voxel
+        bad = ~np.isfinite(image)
+        text = f"{name} holds {int(bad.sum())} voxels that are NaN or infinite; they count as background"
+        flags.append(Flag(f"not-finite-{name}", "error" if bad.mean() > 0.01 else "warning", text))
+        image = np.where(bad, np.float32(0), image)
+    if image.min() == image.max():
+        flags.append(Flag(f"constant-{name}", "error", f"{name} is the same everywhere; it holds no image"))
+        return flags, None
+    return flags, image
+
+
+def _skull(brain: NDArray[np.bool_], grid: Grid) -> list[Flag]:
+    volume = int(np.count_nonzero(brain)) * grid.voxel_volume_ml
+    if volume > HEAD_ML or brain.mean() > 0.9:
+        text = f"{volume:.0f} ml are not background, more than a brain: remove skull and scalp ('glioscope prepare')"
+        return [Flag("not-skull-stripped", "error", text)]
+    return []
+
+
+def _coverage(masks: Mapping[str, NDArray[np.bool_]], brain: NDArray[np.bool_]) -> Iterator[Flag]:
+    whole = int(np.count_nonzero(brain))
+    for name, mask in masks.items():
+        share = np.count_nonzero(mask) / whole
+        if share < COVER_SHARE:
+            yield Flag(
+                f"partial-{name}", "warning", f"{name} covers only {share:.0%} of the brain that the sequences show"
+            )
+
+
+def _shape(brain: NDArray[np.bool_], grid: Grid) -> list[Flag]:
+    flags = []
+    volume = int(np.count_nonzero(brain)) * grid.voxel_volume_ml
+    low, high = BRAIN_ML
+    if not low <= volume <= high:
+        text = f"the brain has {volume:.0f} ml; {low:.0f} to {high:.0f} ml are usual. Is it cropped, or a child's?"
+        flags.append(Flag("brain-volume", "warning", text))
+    brain, grid = reorient(brain, grid, "RAS")
+    flags += _cut_faces(brain)
+    if flags:  # the shape of a part of a brain says nothing
+        return flags
+    brain = cut(brain, bounding_box(brain))
+    heights = brain.sum((0, 1)) / brain.sum((0, 1)).max()
+    n = len(heights)
+    depth = brain.sum((0, 2))
+    centre = float((depth * np.arange(depth.size)).sum() / depth.sum() / depth.size)
+    if n > 10 and heights[int(0.8 * n)] - heights[int(0.2 * n)] < UPSIDE_DOWN:
+        text = "the brain is wider below than above: it is stored upside down, or its lower part is missing; look at it"
+        flags.append(Flag("upside-down", "warning", text))
+    if centre > BACK_TO_FRONT:
+        text = (
+            "the brain is wider in front than behind: front and back seem to be exchanged; check the file's orientation"
+        )
+        flags.append(Flag("back-to-front", "warning", text))
+    return flags
+
+
+def _cut_faces(brain: NDArray[np.bool_]) -> list[Flag]:
+    """Return a flag if a face of the volume (RAS) cuts through the brain."""
+    names = (("left", "right"), ("back", "front"), ("lower", "upper"))
+    faces = []
+    for axis in range(3):
+        sections = np.count_nonzero(brain, axis=tuple(a for a in range(3) if a != axis))
+        for end, name in zip((0, -1), names[axis], strict=True):
+            if sections[end] > CUT_SHARE * sections.max():
+                faces.append(name)
+    if not faces:
+        return []
+    text = f"the brain is cut off at the {' and '.join(faces)} border of the volume; tumour beyond it is not seen"
+    return [Flag("cropped", "warning", text)]

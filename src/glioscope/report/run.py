@@ -1,0 +1,197 @@
+"""The page of a training: its curves, what the network saw, what it drew, how well it did."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from glioscope.cases import SEQUENCES
+from glioscope.errors import GlioscopeError, RunError
+from glioscope.geometry import Grid, cut, reorient
+from glioscope.labels import regions_from_labels, scheme_named
+from glioscope.preprocessing import PreparedCase, load_prepared
+from glioscope.report import images as im
+from glioscope.report.figures import curves_figure, read_history, svg
+from glioscope.report.page import Still, flatten, still, write_page
+from glioscope.report.scores import score_charts
+from glioscope.report.style import SEQUENCE_NAMES
+from glioscope.runs import read_json
+from glioscope.volumes import atomic_path, read_labels
+
+SHOWN_CASES = 3
+"""Cases whose preprocessed images, and whose predictions, are shown."""
+SHOWN_SAMPLES = 12
+"""Pictures of predictions over epochs that are shown, evenly chosen."""
+
+
+def write_run_report(run_folder: Path) -> Path:
+    """Write `report.html` of a training run, and return its path.
+
+    Parameters
+    ----------
+    run_folder : Path
+        As `train` writes it: `fold_*/history.csv`; used where there: `config.json`, `record.json`, `prepared/`,
+        `fold_*/samples/` (pictures over epochs), `fold_*/validation/` (segmentations of held-out cases) and any
+        `cases.csv` of an evaluation.
+
+    Raises
+    ------
+    RunError
+        There is no history, or the page cannot be written.
+    """
+    folds = sorted(path.parent for path in run_folder.glob("fold_*/history.csv"))
+    if not folds:
+        raise RunError(f"{run_folder}: has no fold_*/history.csv; 'glioscope train' writes it")
+    config = _record(run_folder / "config.json")
+    sequences = _sequences(config)
+    page = run_folder / "report.html"
+    write_page(
+        page,
+        "run.html",
+        {
+            "title": f"{run_folder.resolve().name}: training",
+            "name": run_folder.resolve().name,
+            "folds": [_fold(fold) for fold in folds],
+            "prepared": _prepared_rows(run_folder / "prepared", sequences),
+            "predictions": _prediction_rows(run_folder, folds, sequences),
+            "scores": [score_charts(path) for path in sorted(run_folder.rglob("cases.csv"))[:6]],
+            "error_colours": im.ERROR_COLOURS,
+            "names": ("WT", "TC", "ET"),
+            "config": flatten(config),
+            "record": flatten({k: v for k, v in _record(run_folder / "record.json").items() if k != "cases"}),
+        },
+    )
+    return page
+
+
+def draw_sample(prepared: PreparedCase, sequences: Sequence[str], prediction: NDArray[np.bool_], path: Path) -> None:
+    """Write one picture of a prediction during training: image, prediction, reference and difference side by side.
+
+    Parameters
+    ----------
+    prediction : (3, i, j, k) bool
+        WT, TC, ET on the prepared grid.
+    path : Path
+        Of a JPEG, such as `fold_0/samples/step_000500.jpg`.
+    """
+    scene = im.scene_of_prepared(prepared, sequences, prediction=prediction)
+    at = im.largest_slices(_reference_first(scene))
+    strip = np.concatenate([picture for _, picture in im.comparison(scene, at)], axis=1)
+    with atomic_path(path) as scratch:
+        Image.fromarray(strip).save(scratch, "JPEG", quality=86)
+
+
+def _reference_first(scene: im.Scene) -> im.Scene:
+    """Return the scene with the reference's slices chosen, so that pictures over epochs show one place."""
+    if scene.reference is None:
+        return scene
+    return im.Scene(grid=scene.grid, images=scene.images, names=scene.names, codes=scene.reference)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Return a JSON record of the run, empty where it is absent or damaged: the page shows what there is."""
+    try:
+        content = read_json(path, what="record")
+    except GlioscopeError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _sequences(config: dict[str, Any]) -> tuple[str, ...]:
+    for table in (config, config.get("config", {}), config.get("settings", {})):
+        chosen = table.get("preprocessing", {}).get("sequences") if isinstance(table, dict) else None
+        if chosen:
+            return tuple(chosen)
+    return SEQUENCES
+
+
+def _fold(folder: Path) -> dict[str, Any]:
+    """Return curves, the best validation and samples over epochs of one fold."""
+    history = read_history(folder / "history.csv")
+    best = None
+    dice = history.get("val_dice")
+    if dice is not None and np.isfinite(dice).any():
+        row = int(np.nanargmax(dice))
+        names = ("step", "val_dice", "val_dice_WT", "val_dice_TC", "val_dice_ET", "val_accuracy", "val_loss")
+        best = {name: float(history[name][row]) for name in names if name in history}
+    seconds = history.get("seconds")
+    return {
+        "name": folder.name.replace("_", " "),
+        "curves": im.data_url(svg(curves_figure(history)), "image/svg+xml"),
+        "best": best,
+        "minutes": float(np.nanmax(seconds)) / 60 if seconds is not None and np.isfinite(seconds).any() else None,
+        "steps": int(np.nanmax(history["step"])) if "step" in history and history["step"].size else 0,
+        "samples": _samples(folder / "samples"),
+    }
+
+
+def _samples(folder: Path) -> list[Still]:
+    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if len(files) > SHOWN_SAMPLES:
+        files = [files[i] for i in np.linspace(0, len(files) - 1, SHOWN_SAMPLES).round().astype(int)]
+    kinds = {".png": "image/png"}
+    return [
+        Still(
+            im.data_url(file.read_bytes(), kinds.get(file.suffix.lower(), "image/jpeg")),
+            f"Prediction at {file.stem.replace('_', ' ')}",
+            file.stem.replace("_", " "),
+        )
+        for file in files
+    ]
+
+
+def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the preprocessed images of a few cases: every channel as the network gets it, and the reference."""
+    files = sorted(folder.glob("*.json"))
+    rows = []
+    chosen = np.unique(np.linspace(0, max(0, len(files) - 1), SHOWN_CASES).round().astype(int))
+    for file in [files[i] for i in chosen if files]:
+        scene = im.scene_of_prepared(load_prepared(folder, file.stem), sequences)
+        at = im.largest_slices(scene)
+        stills = []
+        for name in scene.images:
+            label = SEQUENCE_NAMES.get(name, name)
+            picture = im.grey_picture(scene, name, "axial", at)
+            stills.append(still(picture, f"{label} of {file.stem}, preprocessed", label, im.SIDES["axial"]))
+        if scene.reference is not None and stills:
+            base = im.grey_picture(scene, list(scene.images)[-1], "axial", at)
+            picture = im.overlay(base, im.take(scene.reference, "axial", at), scene.names)
+            stills.append(still(picture, f"Reference of {file.stem}", "Reference", im.SIDES["axial"]))
+        rows.append({"case_id": file.stem, "stills": stills})
+    return rows
+
+
+def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequence[str]) -> list[dict[str, Any]]:
+    """Return predictions of a few held-out cases beside their references."""
+    rows: list[dict[str, Any]] = []
+    for fold in folds:
+        for file in sorted((fold / "validation").rglob("*.nii.gz")):
+            case_id = file.parent.name if file.name == "segmentation.nii.gz" else file.name.removesuffix(".nii.gz")
+            if len(rows) >= SHOWN_CASES or not (run_folder / "prepared" / f"{case_id}.json").is_file():
+                continue
+            prepared = load_prepared(run_folder / "prepared", case_id)
+            prediction = _on_prepared_grid(file, prepared)
+            if prediction is None:
+                continue
+            scene = im.scene_of_prepared(prepared, sequences, prediction=prediction)
+            at = im.largest_slices(_reference_first(scene))
+            stills = [
+                still(picture, f"{label} of {case_id}", label, im.SIDES["axial"])
+                for label, picture in im.comparison(scene, at)
+            ]
+            rows.append({"case_id": f"{case_id}, {fold.name.replace('_', ' ')}", "stills": stills})
+    return rows
+
+
+def _on_prepared_grid(file: Path, prepared: PreparedCase) -> NDArray[np.bool_] | None:
+    """Return a native segmentation's regions on the prepared grid, where that takes no resampling."""
+    volume = read_labels(file)
+    turned, grid = reorient(volume.data, volume.grid, "RAS")
+    if not grid.matches(Grid(prepared.whole.shape, prepared.whole.affine), tolerance_mm=0.1):
+        return None
+    labels = cut(turned, prepared.box)
+    scheme = scheme_named("brats2018" if (labels == 4).any() else "brats2023")
+    return regions_from_labels(np.where(np.isin(labels, scheme.values), labels, 0), scheme)

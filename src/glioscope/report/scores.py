@@ -1,0 +1,279 @@
+"""The pages of scores: one evaluation, or several networks side by side."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glioscope.cases import load_case, scan_cases
+from glioscope.errors import CaseError, GlioscopeError
+from glioscope.evaluation import RegionScores, read_rows
+from glioscope.evaluation.tables import bootstrap_interval, subject_weights
+from glioscope.geometry import Grid
+from glioscope.labels import convert_labels, scheme_named
+from glioscope.report import images as im
+from glioscope.report.figures import box_figure, scatter_figure, svg
+from glioscope.report.page import Still, still, write_page
+from glioscope.volumes import read_labels
+
+WORST_CASES = 6
+SHOWN_METRICS = ("dice", "hd95", "sensitivity", "specificity", "precision", "iou", "accuracy")
+"""Metrics of the summary table, in this order; others follow as the protocol has them."""
+
+
+def write_evaluation_report(folder: Path) -> Path:
+    """Write `report.html` of an evaluation from its `cases.csv` and `summary.json`, and return its path.
+
+    The worst cases are drawn where the files that `summary.json` names are still there.
+
+    Raises
+    ------
+    CaseError
+        The folder holds no readable table.
+    RunError
+        The page cannot be written.
+    """
+    rows = read_rows(folder)
+    summary = _summary(folder)
+    protocols = list(dict.fromkeys(row.protocol for row in rows))
+    charts = [_charts(rows, protocol) for protocol in protocols]
+    page = folder / "report.html"
+    write_page(
+        page,
+        "evaluation.html",
+        {
+            "title": f"{folder.resolve().name}: evaluation",
+            "name": folder.resolve().name,
+            "cases": len({row.case_id for row in rows}),
+            "charts": charts,
+            "protocols": summary.get("protocols") or {},
+            "results": _result_tables(summary.get("results") or {}),
+            "missing": summary.get("missing") or [],
+            "refused": summary.get("refused") or {},
+            "resampled": summary.get("resampled") or [],
+            "counted": summary.get("counted") or "",
+            "worst": _worst(rows, main_protocol(rows), summary),
+            "worst_protocol": main_protocol(rows),
+            "error_colours": im.ERROR_COLOURS,
+            "names": ("WT", "TC", "ET"),
+        },
+    )
+    return page
+
+
+def write_comparison_report(
+    path: Path,
+    methods: Mapping[str, Sequence[RegionScores]],
+    *,
+    costs: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """Write a page that sets networks or methods side by side.
+
+    Parameters
+    ----------
+    path : Path
+        Of the page.
+    methods : mapping
+        Name to rows, as `evaluation.read_rows` gives them; the first is what the others are compared with. Only cases
+        that all have are compared, and the page says how many.
+    costs : mapping, optional
+        Name to ``seconds_per_case``, ``peak_memory_mb``, ``parameters``, or other numbers, each a column.
+
+    Raises
+    ------
+    CaseError
+        The methods share no case under one protocol.
+    """
+    protocol, shared = _common_ground(methods)
+    tables = {name: _values(rows, protocol) for name, rows in methods.items()}
+    regions = list(dict.fromkeys(r for rows in methods.values() for r in _regions(rows, protocol)))
+    values = {
+        region: {name: [table.get((case, region), math.nan) for case in shared] for name, table in tables.items()}
+        for region in regions
+    }
+    distances = {name: _values(rows, protocol, "hd95") for name, rows in methods.items()}
+    far = {
+        region: {name: [table.get((case, region), math.nan) for case in shared] for name, table in distances.items()}
+        for region in regions
+    }
+    write_page(
+        path,
+        "comparison.html",
+        {
+            "title": "Comparison: " + ", ".join(methods),
+            "methods": list(methods),
+            "protocol": protocol,
+            "cases": len(shared),
+            "left_out": len({row.case_id for rows in methods.values() for row in rows}) - len(shared),
+            "boxes": _chart(box_figure(values, label="Dice")),
+            "distances": _chart(box_figure(far, label="HD95, mm", top=None)) if _any(far) else None,
+            "means": {r: {n: _mean(v) for n, v in group.items()} for r, group in values.items()},
+            "differences": _differences(values, shared),
+            "costs": dict(costs or {}),
+            "cost_names": list(dict.fromkeys(key for record in (costs or {}).values() for key in record)),
+        },
+    )
+
+
+def score_charts(path: Path) -> dict[str, Any]:
+    """Return the charts of one `cases.csv` under its main protocol; without charts if it is no such table."""
+    try:
+        rows = read_rows(path)
+    except CaseError:
+        return {"boxes": None}
+    return _charts(rows, main_protocol(rows)) if rows else {"boxes": None}
+
+
+def main_protocol(rows: Sequence[RegionScores]) -> str:
+    """Return the protocol that charts are drawn for: plain definitions where they were computed, else the first."""
+    names = list(dict.fromkeys(row.protocol for row in rows))
+    return "whole" if "whole" in names or not names else names[0]
+
+
+def _dice_name(rows: Sequence[RegionScores]) -> str:
+    """Return the protocol's Dice: `dice`, else the first metric that is one under another name."""
+    names = list(dict.fromkeys(m for row in rows for m in row.scores))
+    return next((m for m in ("dice", *names) if m in names and ("dice" in m or "dsc" in m)), "dice")
+
+
+def _regions(rows: Sequence[RegionScores], protocol: str) -> list[str]:
+    return list(dict.fromkeys(row.region for row in rows if row.protocol == protocol))
+
+
+def _values(rows: Sequence[RegionScores], protocol: str, metric: str | None = None) -> dict[tuple[str, str], float]:
+    """Return (case, region) to score."""
+    own = [row for row in rows if row.protocol == protocol]
+    name = metric or _dice_name(own)
+    return {(row.case_id, row.region): row.scores.get(name, math.nan) for row in own}
+
+
+def _chart(figure: Any) -> str:
+    return im.data_url(svg(figure), "image/svg+xml")
+
+
+def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, Any]:
+    own = [row for row in rows if row.protocol == protocol]
+    dice = _dice_name(own)
+    regions = [r for r in _regions(rows, protocol) if any(dice in row.scores for row in own if row.region == r)]
+    scores = {r: {"": [row.scores.get(dice, math.nan) for row in own if row.region == r]} for r in regions}
+    far = {r: {"": [row.scores.get("hd95", math.nan) for row in own if row.region == r]} for r in regions}
+    points = {r: ([row.reference_ml for row in own if row.region == r], group[""]) for r, group in scores.items()}
+    return {
+        "protocol": protocol,
+        "cases": len({row.case_id for row in own}),
+        "boxes": _chart(box_figure(scores, label=dice.replace("_", " "))) if _any(scores) else None,
+        "distances": _chart(box_figure(far, label="HD95, mm", top=None)) if _any(far) else None,
+        "scatter": _chart(scatter_figure(points, x="reference volume, ml", y=dice.replace("_", " ")))
+        if _any(scores)
+        else None,
+    }
+
+
+def _any(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
+    return any(math.isfinite(v) for group in groups.values() for values in group.values() for v in values)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _result_tables(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return for each protocol its metrics in order, and per region the summary of each."""
+    tables = {}
+    for protocol, regions in results.items():
+        found = list(dict.fromkeys(m for metrics in regions.values() for m in metrics))
+        metrics = [m for m in SHOWN_METRICS if m in found] + [m for m in found if m not in SHOWN_METRICS]
+        tables[protocol] = {"metrics": metrics, "regions": regions}
+    return tables
+
+
+def _worst(rows: Sequence[RegionScores], protocol: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the cases of lowest mean Dice, with pictures where their files are still there."""
+    by_case: dict[str, dict[str, float]] = {}
+    for (case, region), value in _values(rows, protocol).items():
+        by_case.setdefault(case, {})[region] = value
+    means = {case: _mean(list(scores.values())) for case, scores in by_case.items()}
+    order = sorted((case for case in means if math.isfinite(means[case])), key=means.__getitem__)[:WORST_CASES]
+    return [
+        {"case_id": case, "mean": means[case], "scores": by_case[case], "stills": _case_stills(case, summary)}
+        for case in order
+    ]
+
+
+def _case_stills(case_id: str, summary: Mapping[str, Any]) -> list[Still]:
+    """Return image, prediction, reference and difference of a case; nothing where a file is gone or unreadable."""
+    files = (summary.get("cases") or {}).get(case_id) or {}
+    schemes = files.get("schemes") or {}
+    if not files.get("reference") or not files.get("prediction"):
+        return []
+    try:
+        own = scheme_named(schemes.get("reference", "brats2023"))
+        other = scheme_named(schemes.get("prediction", own.name))
+        reference = read_labels(Path(files["reference"]))
+        prediction = read_labels(Path(files["prediction"]))
+        if not prediction.grid.matches(reference.grid, tolerance_mm=0.1):
+            return []
+        labels = convert_labels(prediction.data, other, own)
+        folder = Path(files["reference"]).parent
+        found = [case for case in scan_cases(folder)[0] if case.case_id == case_id]
+        loaded = load_case(found[0]) if found else None
+    except GlioscopeError:
+        return []
+    if loaded is None or not loaded.grid.matches(Grid(reference.data.shape, reference.grid.affine), tolerance_mm=0.1):
+        return []
+    scene = im.make_scene(loaded, labels, own, reference=reference.data)
+    at = im.largest_slices(scene)
+    return [
+        still(picture, f"{label} of {case_id}", label, im.SIDES["axial"]) for label, picture in im.comparison(scene, at)
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [v for v in values if math.isfinite(v)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _common_ground(methods: Mapping[str, Sequence[RegionScores]]) -> tuple[str, list[str]]:
+    """Return the main protocol of all methods and the cases that all have under it."""
+    names = [{row.protocol for row in rows} for rows in methods.values()]
+    protocols = set.intersection(*names) if names else set()
+    if not protocols:
+        raise CaseError(f"{', '.join(methods) or 'no method'}: share no protocol; evaluate all under the same one")
+    protocol = "whole" if "whole" in protocols else sorted(protocols)[0]
+    cases = [{row.case_id for row in rows if row.protocol == protocol} for rows in methods.values()]
+    shared = sorted(set.intersection(*cases))
+    if not shared:
+        raise CaseError(f"{', '.join(methods)}: share no case; compare methods on the same cases")
+    return protocol, shared
+
+
+def _differences(values: Mapping[str, Mapping[str, Sequence[float]]], cases: Sequence[str]) -> list[dict[str, Any]]:
+    """Return for each region the mean gain of each method over the first, with its bootstrap interval."""
+    weights = subject_weights(cases)
+    found = []
+    for region, group in values.items():
+        (first, base), *others = group.items()
+        for name, scores in others:
+            gain = np.array(scores, np.float64) - np.array(base, np.float64)
+            low, high = bootstrap_interval(gain, weights)
+            known = gain[np.isfinite(gain)]
+            found.append(
+                {
+                    "region": region,
+                    "method": name,
+                    "base": first,
+                    "mean": float(known.mean()) if known.size else math.nan,
+                    "low": low,
+                    "high": high,
+                    "better": int((known > 0).sum()),
+                    "n": int(known.size),
+                }
+            )
+    return found
