@@ -10,11 +10,11 @@ PACKAGE = ROOT / "src" / "glioscope"
 ROOMS = (
     *("errors", "labels", "geometry", "volumes", "cases", "phantom", "raw", "preprocessing", "augment", "network"),
     *("losses", "metrics", "runs", "engines", "inference", "training", "evaluation", "measure", "quality", "report"),
-    *("segmentation", "experiment", "validation", "card", "cluster", "cli", "web"),
+    *("segmentation", "experiment", "validation", "card", "demo", "cluster", "cli", "web"),
 )
 """A room imports only rooms to its left."""
 
-TORCH_ROOMS = ("augment", "network", "losses", "training", "experiment")
+TORCH_ROOMS = ("augment", "network", "losses", "training", "experiment", "demo")
 
 
 @dataclass(frozen=True, slots=True)
