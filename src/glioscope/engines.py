@@ -152,10 +152,15 @@ class OpenVinoEngine:
             request = self._request(image.shape)
             port = request.get_compiled_model().output("logits")
             logits = np.empty(tuple(port.get_shape()), np.float32)
-            # Shared with the plug-in, so nothing is copied in or out.
-            request.set_tensor("image", tensor(np.ascontiguousarray(image, np.float32)[None], shared_memory=True))
-            request.set_tensor("presence", tensor(presence.astype(np.float32)[None], shared_memory=True))
-            request.set_tensor("logits", tensor(logits, shared_memory=True))
+            # Shared with the plug-in, so nothing is copied in or out. The request does not keep the arrays alive: they
+            # must stand here until it has run, or it reads memory that is somebody else's by then.
+            arrays = {
+                "image": np.ascontiguousarray(image, np.float32)[None],
+                "presence": presence.astype(np.float32)[None],
+                "logits": logits,
+            }
+            for name, array in arrays.items():
+                request.set_tensor(name, tensor(array, shared_memory=True))
             request.infer()
         except RuntimeError as error:
             raise ModelError(
