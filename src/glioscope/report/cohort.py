@@ -32,15 +32,11 @@ def write_cohort_report(folder: Path) -> Path:
     rows = [_row(folder, path) for path in sorted(folder.glob("*/summary.json"))]
     done = {row["case_id"] for row in rows}
     failed = _failures(folder)
-    rows += [
-        {"case_id": case, "failed": reason or "failed", "rank": -1}
-        for case, reason in failed.items()
-        if case not in done
-    ]
+    rows += [_failed(case, reason or "no reason was written") for case, reason in failed.items() if case not in done]
     if not rows:
         raise RunError(f"{folder}: holds no case with a summary.json; 'glioscope segment' writes one for each")
     rows.sort(key=lambda row: (row["rank"], row["case_id"]))
-    measured = [(row["case_id"], row["volumes"]) for row in rows if row.get("volumes")]
+    measured = [(row["case_id"], row["volumes"]) for row in rows if row["volumes"]]
     page = folder / "index.html"
     write_page(
         page,
@@ -49,7 +45,7 @@ def write_cohort_report(folder: Path) -> Path:
             "title": f"{folder.resolve().name}: cohort",
             "name": folder.resolve().name,
             "rows": rows,
-            "failed": sum("failed" in row for row in rows),
+            "failed": sum(row["failed"] is not None for row in rows),
             "flagged": sum(row["rank"] in (0, 1) for row in rows),
             "chart": data_url(svg(volumes_figure(measured)), "image/svg+xml") if measured else None,
         },
@@ -67,11 +63,12 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
         flags: Sequence[Mapping[str, str]] = summary.get("flags") or ()
         seconds = summary.get("seconds")
     except (OSError, ValueError, AttributeError) as error:
-        return {"case_id": case_id, "failed": f"summary.json cannot be read ({error})", "rank": -1}
+        return _failed(case_id, f"summary.json cannot be read ({error})")
     worst = min((WORST.index(f["severity"]) for f in flags if f.get("severity") in WORST), default=len(WORST))
     report, thumbnail = path.with_name("report.html"), path.with_name("thumbnail.jpg")
     return {
         "case_id": case_id,
+        "failed": None,
         "rank": worst,
         "flags": flags,
         "volumes": measurements.get("volumes_ml") or {},
@@ -80,6 +77,12 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
         "link": report.relative_to(folder).as_posix() if report.is_file() else None,
         "thumbnail": data_url(thumbnail.read_bytes(), "image/jpeg") if thumbnail.is_file() else None,
     }
+
+
+def _failed(case_id: str, reason: str) -> dict[str, Any]:
+    """Return the row of a case without a result."""
+    nothing = dict.fromkeys(("flags", "volumes", "diameters", "seconds", "link", "thumbnail"))
+    return {"case_id": case_id, "failed": reason, "rank": -1, **nothing}
 
 
 def _failures(folder: Path) -> dict[str, str]:
