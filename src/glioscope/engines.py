@@ -275,7 +275,7 @@ def load_engine(
     except (ImportError, RuntimeError) as error:  # a ModelError is a RuntimeError
         reason = _first_line(error)
         if not has_weights:
-            raise
+            raise ModelError(f"{model_folder}: OpenVINO fails ({reason}) and there are no weights for torch") from error
     try:
         engine = TorchEngine(model_folder, spec, device="cpu", precision="fp32", threads=threads)
     except (ImportError, RuntimeError) as second:
