@@ -156,7 +156,7 @@ def box_figure(groups: Mapping[str, Mapping[str, Sequence[float]]], *, label: st
         Upper end of that axis; None lets the values decide.
     """
     methods = list(dict.fromkeys(method for group in groups.values() for method in group))
-    figure = new_figure(max(4.8, 1.2 + len(groups) * (0.6 + 0.55 * len(methods))), 3.8)
+    figure = new_figure(max(3.8, 0.9 + len(groups) * (0.3 + 0.42 * len(methods))), 3.3)
     axis = figure.subplots()
     rng = np.random.default_rng(0)
     for place, (region, group) in enumerate(groups.items()):
@@ -186,7 +186,7 @@ def _box(
     if known.size == 0:
         return
     spread = rng.uniform(-0.35, 0.35, known.size) * width
-    axis.scatter(at + spread, known, s=11, color=colour, alpha=0.45, linewidths=0, zorder=2)
+    axis.scatter(at + spread, known, s=14, color=colour, alpha=0.6, linewidths=0, zorder=2)
     line = {"color": colour, "linewidth": 1.6}
     box = {"facecolor": "none", "edgecolor": colour, "linewidth": 1.6}
     median = {"color": colour, "linewidth": 2.6}
@@ -213,7 +213,7 @@ def scatter_figure(points: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     points : mapping
         Region to (volumes, scores); pairs with a volume of 0 or an undefined score are left out.
     """
-    figure = new_figure(5.6, 3.8)
+    figure = new_figure(4.2, 3.3)
     axis = figure.subplots()
     for (region, (volumes, scores)), mark in zip(points.items(), "os^Dv<>p*hX" * 3, strict=False):
         a, b = np.array(volumes, np.float64), np.array(scores, np.float64)
