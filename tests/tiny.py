@@ -69,6 +69,8 @@ def write_tiny_model(folder: Path, *, name: str = "tiny", **settings: object) ->
     weights = np.zeros((3, 4), np.float32)
     weights[0, 3] = weights[1, 3] = weights[2, 1] = 4
     write_tiny_network(folder, weights, np.array([-4, -12, -12], np.float32))
-    spec = ModelSpec(name=name, outputs="regions", divisor=4, network={}, **({"inference": {"patch": (32, 32, 32)}} | settings))
+    spec = ModelSpec(
+        name=name, outputs="regions", divisor=4, network={}, **({"inference": {"patch": (32, 32, 32)}} | settings)
+    )
     write_model(folder, spec, ["network.xml", "network.bin"])
     return folder

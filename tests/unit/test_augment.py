@@ -77,7 +77,9 @@ def test_window_pads_evenly_and_cuts_where_drawn():
 
 def test_background_stays_zero_and_dropped_sequences_are_zero():
     image, regions = sample()
-    change = ChannelChange(gamma=1.3, contrast=(1.2, 0.3), bias=(0.2,) * 27, noise=(0.2, 1), blur=0.7, low_resolution=(2, 3))
+    change = ChannelChange(
+        gamma=1.3, contrast=(1.2, 0.3), bias=(0.2,) * 27, noise=(0.2, 1), blur=0.7, low_resolution=(2, 3)
+    )
     parameters = nothing(channels=(change,) * 4, presence=(True, False, True, True))
     got, _, presence = apply(image, regions, parameters, shape=(8, 10, 12))
     assert not got[0, :2].any()

@@ -25,7 +25,13 @@ def test_scheme_is_found_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("values", "name"),
-    [((0, 1, 2, 4), "brats2018"), ((0, 1, 2, 3), "brats2023"), ((3, 4), "brats2024"), ((0,), "brats2023"), ((), "brats2023")],
+    [
+        ((0, 1, 2, 4), "brats2018"),
+        ((0, 1, 2, 3), "brats2023"),
+        ((3, 4), "brats2024"),
+        ((0,), "brats2023"),
+        ((), "brats2023"),
+    ],
 )
 def test_scheme_is_told_by_values(values, name) -> None:
     assert detect_scheme(values).name == name

@@ -53,7 +53,9 @@ def test_region_loss_of_undecided_logits():
 
 
 def test_label_cross_entropy_of_undecided_logits_is_ln_4():
-    assert label_cross_entropy(torch.zeros(1, 4, 1, 1, 4), regions_of([0, 1, 2, 3])).item() == pytest.approx(math.log(4))
+    assert label_cross_entropy(torch.zeros(1, 4, 1, 1, 4), regions_of([0, 1, 2, 3])).item() == pytest.approx(
+        math.log(4)
+    )
 
 
 def test_dice_focal_of_undecided_logits():

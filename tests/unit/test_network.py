@@ -22,7 +22,9 @@ def test_original_starts_he_uniform():
 
 
 def test_original_on_a_cube():
-    network = build(NetworkConfig(name="original", sequences=3, outputs="labels", widths=(16, 32, 64, 128, 256), blocks=(1,) * 5))
+    network = build(
+        NetworkConfig(name="original", sequences=3, outputs="labels", widths=(16, 32, 64, 128, 256), blocks=(1,) * 5)
+    )
     assert network(torch.zeros(1, 3, 16, 16, 32), torch.ones(1, 3)).shape == (1, 4, 16, 16, 32)
 
 

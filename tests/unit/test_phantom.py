@@ -1,4 +1,4 @@
-"""Synthetic patients: the equations by hand, the pictures by what a radiologist would check, the files by reading back."""
+"""Synthetic patients: equations by hand, pictures by what a radiologist would check, files by reading them back."""
 
 import json
 import re

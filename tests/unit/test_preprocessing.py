@@ -138,7 +138,9 @@ def test_wrong_settings(values, message):
 def test_saved_case_comes_back(tmp_path):
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[1, 2, 3] = 4
-    prepared = prepare(loaded({"t1n": cube(), "t2f": cube((5, 1))}, affine=LPS, reference=labels), PreprocessingConfig())
+    prepared = prepare(
+        loaded({"t1n": cube(), "t2f": cube((5, 1))}, affine=LPS, reference=labels), PreprocessingConfig()
+    )
     save_prepared(tmp_path, prepared)
     again = load_prepared(tmp_path, "a")
     np.testing.assert_allclose(again.image, prepared.image, atol=1e-3)

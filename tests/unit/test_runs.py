@@ -128,7 +128,9 @@ def test_checksum_is_sha256(tmp_path):
 @pytest.fixture
 def model(tmp_path):
     (tmp_path / "network.bin").write_bytes(b"weights")
-    spec = ModelSpec(name="toy", outputs="regions", divisor=16, network={"name": "standard"}, temperature=(1.5, 1.0, 2.0))
+    spec = ModelSpec(
+        name="toy", outputs="regions", divisor=16, network={"name": "standard"}, temperature=(1.5, 1.0, 2.0)
+    )
     write_model(tmp_path, spec, ["network.bin"])
     return tmp_path, spec
 
