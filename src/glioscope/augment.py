@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 Range = tuple[float, float]
 
@@ -47,9 +47,7 @@ class AugmentConfig:
     """Chance of showing a proper subset of the sequences, drawn evenly from all of them."""
 
 
-OFF = AugmentConfig(
-    flip=0, spatial=0, gamma=0, contrast=0, bias=0, noise=0, blur=0, low_resolution=0, drop_sequences=0
-)
+OFF = AugmentConfig(flip=0, spatial=0, gamma=0, contrast=0, bias=0, noise=0, blur=0, low_resolution=0, drop_sequences=0)
 """No change at all."""
 
 
@@ -131,7 +129,14 @@ def draw(
 
 
 def _draw_channel(config: AugmentConfig, rng: np.random.Generator) -> ChannelChange:
-    chance = rng.random(6) < (config.gamma, config.contrast, config.bias, config.noise, config.blur, config.low_resolution)
+    chance = rng.random(6) < (
+        config.gamma,
+        config.contrast,
+        config.bias,
+        config.noise,
+        config.blur,
+        config.low_resolution,
+    )
     return ChannelChange(
         gamma=float(np.exp(rng.uniform(-0.4, 0.4))) if chance[0] else None,
         contrast=(float(rng.uniform(0.75, 1.3)), float(rng.normal(0, 0.15))) if chance[1] else None,
@@ -142,9 +147,7 @@ def _draw_channel(config: AugmentConfig, rng: np.random.Generator) -> ChannelCha
     )
 
 
-def _draw_presence(
-    config: AugmentConfig, rng: np.random.Generator, presence: NDArray[np.bool_]
-) -> tuple[bool, ...]:
+def _draw_presence(config: AugmentConfig, rng: np.random.Generator, presence: NDArray[np.bool_]) -> tuple[bool, ...]:
     there = np.flatnonzero(presence)
     kept = np.array(presence, bool)
     if len(there) > 1 and rng.random() < config.drop_sequences:
@@ -201,22 +204,26 @@ def _window(
     scaled = np.diag(2 / size) @ matrix @ np.diag(target / 2)
     moved = (2 * (matrix @ ((target - 1) / 2) + offset) + 1) / size - 1
     theta = np.concatenate([scaled[::-1, ::-1], moved[::-1, None]], axis=1)
-    grid = F.affine_grid(
+    grid = functional.affine_grid(
         torch.tensor(theta[None], dtype=image.dtype, device=image.device), [1, 1, *shape], align_corners=False
     )
     if parameters.elastic is not None:
         grid = grid + _displacement(parameters.elastic, size, shape, image)
     both = torch.cat((image, regions))[None]
-    both = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    both = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
     return both[: len(image)], both[len(image) :]
 
 
-def _displacement(elastic: tuple[float, int], size: NDArray[np.float64], shape: tuple[int, ...], like: Tensor) -> Tensor:
+def _displacement(
+    elastic: tuple[float, int], size: NDArray[np.float64], shape: tuple[int, ...], like: Tensor
+) -> Tensor:
     deviation, seed = elastic
     control = [max(2, n // 32 + 1) for n in shape]
-    values = np.random.default_rng(seed).normal(0, deviation, (1, 3, *control)) * (2 / size[::-1])[None, :, None, None, None]
+    values = (
+        np.random.default_rng(seed).normal(0, deviation, (1, 3, *control)) * (2 / size[::-1])[None, :, None, None, None]
+    )
     field = torch.tensor(values, dtype=like.dtype, device=like.device)
-    return F.interpolate(field, size=shape, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
+    return functional.interpolate(field, size=shape, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
 
 
 def _cut(x: Tensor, start: list[int], shape: tuple[int, int, int]) -> Tensor:
@@ -226,7 +233,7 @@ def _cut(x: Tensor, start: list[int], shape: tuple[int, int, int]) -> Tensor:
     for n, a, m in zip(x.shape[1:], start, shape, strict=True):
         index.append(slice(max(a, 0), min(a + m, n)))
         pad = [max(-a, 0), max(a + m - n, 0), *pad]
-    return F.pad(x[tuple(index)], pad)
+    return functional.pad(x[tuple(index)], pad)
 
 
 def _change(x: Tensor, change: ChannelChange) -> Tensor:
@@ -243,7 +250,7 @@ def _change(x: Tensor, change: ChannelChange) -> Tensor:
             y = y.clamp(0, 1) ** change.gamma
         if change.bias is not None:
             control = torch.tensor(change.bias, dtype=x.dtype, device=x.device).reshape(1, 1, 3, 3, 3)
-            y = y * F.interpolate(control, size=x.shape, mode="trilinear", align_corners=True)[0, 0].exp()
+            y = y * functional.interpolate(control, size=x.shape, mode="trilinear", align_corners=True)[0, 0].exp()
         x = y * (high - low) + low
     if change.contrast is not None:
         factor, offset = change.contrast
@@ -263,12 +270,12 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     for axis in range(3):
         size, pad = [1, 1, 1], [0, 0, 0]
         size[axis], pad[axis] = len(line), radius
-        y = F.conv3d(y, line.reshape(1, 1, *size), padding=pad)
+        y = functional.conv3d(y, line.reshape(1, 1, *size), padding=pad)
     return y[0, 0]
 
 
 def _coarsen(x: Tensor, axis: int, factor: int) -> Tensor:
     size = list(x.shape)
     size[axis] = max(2, size[axis] // factor)
-    coarse = F.interpolate(x[None, None], size=size, mode="area")
-    return F.interpolate(coarse, size=x.shape, mode="trilinear", align_corners=False)[0, 0]
+    coarse = functional.interpolate(x[None, None], size=size, mode="area")
+    return functional.interpolate(coarse, size=x.shape, mode="trilinear", align_corners=False)[0, 0]

@@ -139,7 +139,12 @@ def _dice(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> float:
 
 
 def _sample(
-    logits: NDArray[np.float32], reference: NDArray[np.bool_], brain: NDArray[np.bool_], *, seed: int, count: int = 100_000
+    logits: NDArray[np.float32],
+    reference: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    *,
+    seed: int,
+    count: int = 100_000,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return logits and truth, (3, n) each, of brain voxels drawn evenly."""
     inside = np.flatnonzero(brain)

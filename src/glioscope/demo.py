@@ -1,6 +1,6 @@
 """The whole route on synthetic patients: what `glioscope demo` does, step by step, in the order a user would.
 
-    phantoms ──▶ check ──▶ train `original` and `standard`, equal minutes ──▶ validate ──▶ compare ──▶ segment ──▶ report
+    phantoms ──▶ check ──▶ train `original` and `standard` alike ──▶ validate ──▶ compare ──▶ segment ──▶ report
 
 At 3 mm a training step takes a fraction of a second, so two networks learn something in minutes on two cores. Read it
 as a recipe: each step is one call of the Python interface.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from glioscope.cases import check_dataset
 from glioscope.evaluation import summarise
-from glioscope.experiment import train_run
+from glioscope.experiment import TrainOptions, train_run
 from glioscope.labels import REGIONS
 from glioscope.phantom import PhantomConfig, write_phantoms
 from glioscope.runs import write_json
@@ -25,7 +25,12 @@ from glioscope.volumes import write_text
 GRID = PhantomConfig(shape=(80, 80, 52), spacing_mm=(3.0, 3.0, 3.0))
 """240 × 240 × 156 mm, the BraTS field of view, at 3 mm."""
 
-SETTINGS = ("preprocessing.spacing_mm=3.0", "training.window=brain", "training.minimum_tumour=0", "training.validations=8")
+SETTINGS = (
+    "preprocessing.spacing_mm=3.0",
+    "training.window=brain",
+    "training.minimum_tumour=0",
+    "training.validations=8",
+)
 """What both networks share here."""
 
 STANDARD = ("training.stages=[{spacing_mm = 1, share = 1.0}]",)
@@ -90,9 +95,7 @@ def run_demo(
         train_run(
             dataset,
             output / name,
-            config=name,
-            overrides=(*SETTINGS, *own),
-            minutes=minutes,
+            options=TrainOptions(config=name, overrides=(*SETTINGS, *own), minutes=minutes),
             on_progress=lambda _fold, progress, name=name: on_progress(name, progress),  # type: ignore[misc]
         )
         runs.append(output / name)

@@ -10,11 +10,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from glioscope.augment import AugmentConfig
@@ -22,7 +23,7 @@ from glioscope.cases import Case, Fold, load_case, make_folds, scan_cases
 from glioscope.engines import export_openvino
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.losses import LossConfig
-from glioscope.network import NetworkConfig
+from glioscope.network import NetworkConfig, build
 from glioscope.preprocessing import PreprocessingConfig, load_prepared, prepare, save_prepared
 from glioscope.runs import (
     Config,
@@ -35,7 +36,7 @@ from glioscope.runs import (
     write_json,
     write_model,
 )
-from glioscope.training import FoldSettings, Progress, TrainingConfig, device_of, train_fold
+from glioscope.training import FoldFiles, FoldSettings, Progress, TrainingConfig, device_of, train_fold
 from glioscope.volumes import atomic_path
 
 log = logging.getLogger(__name__)
@@ -44,16 +45,29 @@ OnPrepared = Callable[[int, int], None]
 OnProgress = Callable[[int, Progress], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What to train, and for how long."""
+
+    config: str = "standard"
+    """Name of a built-in configuration or path of a TOML file."""
+    overrides: Sequence[str] = ()
+    """``table.key=value`` each."""
+    fold: int | Literal["all", "none"] = 0
+    """A fold; ``all`` for every fold in turn; ``none`` to train on every case and hold nothing out."""
+    minutes: float | None = None
+    """Wall time in training steps, per fold; None takes ``training.steps``."""
+    resume: bool = False
+    """Continue a run; settings are then read from it."""
+    initial: Path | None = None
+    """``weights.safetensors`` to start from."""
+
+
 def train_run(
     dataset: Path,
     run_folder: Path,
     *,
-    config: str = "standard",
-    overrides: Sequence[str] = (),
-    fold: int | Literal["all", "none"] = 0,
-    minutes: float | None = None,
-    resume: bool = False,
-    initial: Path | None = None,
+    options: TrainOptions = TrainOptions(),
     on_prepared: OnPrepared = lambda _done, _all: None,
     on_progress: OnProgress = lambda _fold, _progress: None,
 ) -> Run:
@@ -65,18 +79,6 @@ def train_run(
         Any folder that `cases.scan_cases` reads; cases without a reference are left out, with a line in the log.
     run_folder : Path
         Made if need be. A run that exists is only continued, with ``resume``.
-    config : str
-        Name of a built-in configuration or path of a TOML file.
-    overrides : sequence of str
-        ``table.key=value``.
-    fold : int or str
-        A fold; ``all`` for every fold in turn; ``none`` to train on every case and hold nothing out.
-    minutes : float, optional
-        Wall time in training steps, per fold.
-    resume : bool
-        Continue; settings are then read from the run.
-    initial : Path, optional
-        ``weights.safetensors`` to start from.
 
     Raises
     ------
@@ -88,11 +90,11 @@ def train_run(
         The run exists already (without ``resume``), does not exist (with it), or cannot be written.
     """
     run = Run(run_folder)
-    if run.config_file.is_file() and not resume:
+    if run.config_file.is_file() and not options.resume:
         raise RunError(f"{run_folder}: holds a run already; continue it with --resume or choose another folder")
-    if resume and not run.config_file.is_file():
+    if options.resume and not run.config_file.is_file():
         raise RunError(f"{run_folder}: holds no run to resume; leave --resume away to begin one")
-    chosen = run.config() if resume else read_config(config, overrides)
+    chosen = run.config() if options.resume else read_config(options.config, options.overrides)
     rooms = fold_settings(chosen)
     preprocessing = settings(PreprocessingConfig, chosen, "preprocessing")
     if len(preprocessing.sequences) != rooms.network.sequences:
@@ -101,21 +103,19 @@ def train_run(
             f"{len(preprocessing.sequences)}; they must agree"
         )
     cases = _labelled_cases(dataset)
-    if not resume:
-        run.write_config(config, chosen)
+    if not options.resume:
+        run.write_config(options.config, chosen)
         write_json(run.folder / "record.json", {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)})
     volumes_ml = _prepare_all(cases, preprocessing, run.prepared, on_prepared)
     ready = [c for c in cases if c.case_id in volumes_ml]
-    for index, part in _parts(run, ready, fold, rooms.training, volumes_ml):
+    for index, part in _parts(run, ready, options.fold, rooms.training, volumes_ml):
+        files = FoldFiles(folder=run.fold(index), prepared=run.prepared, train=part.train, validation=part.validation)
         network = train_fold(
-            run.fold(index),
-            run.prepared,
-            part.train,
-            part.validation,
+            files,
             rooms,
-            minutes=minutes,
-            resume=resume,
-            initial=initial,
+            minutes=options.minutes,
+            resume=options.resume,
+            initial=options.initial,
             on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
         )
         export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}")
@@ -206,8 +206,6 @@ def _parts(
 
 def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> Path:
     """Write a trained network as a model folder, RUN/fold_<index>/model, and return it."""
-    from safetensors.torch import save_file
-
     config = run.config()
     rooms = fold_settings(config)
     folder = run.fold(index) / "model"
@@ -238,8 +236,6 @@ def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> 
 
 def load_checkpoint(run: Run, index: int) -> nn.Module:
     """Return the network of a fold as its last checkpoint has it: for a run that was cut short."""
-    from glioscope.network import build
-
     path = run.fold(index) / "last.pt"
     if not path.is_file():
         raise RunError(f"{run.folder}: fold {index} has no checkpoint; train it first")

@@ -40,6 +40,10 @@ class LabelScheme:
         """Label values that may occur, background included, ascending."""
         return (0, *sorted(self.meanings))
 
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Pickle as the name alone: read-only mappings do not pickle, and every process knows the schemes."""
+        return scheme_named, (self.name,)
+
 
 def _scheme(name: str, meanings: dict[int, str], regions: dict[str, tuple[int, ...]]) -> LabelScheme:
     return LabelScheme(name=name, meanings=MappingProxyType(meanings), regions=MappingProxyType(regions))

@@ -1,7 +1,7 @@
 """Losses of region outputs (sigmoid) and of label outputs (softmax).
 
-Soft Dice follows Milletari et al. 2016 (arXiv 1606.04797) as used by Isensee et al. 2021 (doi 10.1038/s41592-020-01008-z);
-focal loss is Lin et al. 2017 (arXiv 1708.02002).
+Soft Dice follows Milletari et al. 2016 (arXiv 1606.04797) as used by Isensee et al. 2021
+(doi 10.1038/s41592-020-01008-z); focal loss is Lin et al. 2017 (arXiv 1708.02002).
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits, regions) to a scalar; regions are (b, 3, i, j, k), WT, TC, ET, 0 or 1."""
@@ -49,24 +49,24 @@ def soft_dice(probabilities: Tensor, reference: Tensor, *, smooth: float = 1.0) 
 def region_loss(logits: Tensor, regions: Tensor) -> Tensor:
     """Return binary cross-entropy plus one minus mean soft Dice, for region logits (b, 3, i, j, k)."""
     logits = logits.float()
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, regions)
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, regions)
     return cross_entropy + 1 - soft_dice(torch.sigmoid(logits), regions).mean()
 
 
 def _one_hot(regions: Tensor) -> Tensor:
-    return F.one_hot(classes_from_regions(regions), 4).movedim(-1, 1).float()
+    return functional.one_hot(classes_from_regions(regions), 4).movedim(-1, 1).float()
 
 
 def label_dice_cross_entropy(logits: Tensor, regions: Tensor) -> Tensor:
     """Return cross-entropy plus one minus mean Dice of the three tissues, for label logits (b, 4, i, j, k)."""
     logits = logits.float()
     dice = soft_dice(torch.softmax(logits, 1), _one_hot(regions))
-    return F.cross_entropy(logits, classes_from_regions(regions)) + 1 - dice[1:].mean()
+    return functional.cross_entropy(logits, classes_from_regions(regions)) + 1 - dice[1:].mean()
 
 
 def label_cross_entropy(logits: Tensor, regions: Tensor) -> Tensor:
     """Return categorical cross-entropy of label logits (b, 4, i, j, k)."""
-    return F.cross_entropy(logits.float(), classes_from_regions(regions))
+    return functional.cross_entropy(logits.float(), classes_from_regions(regions))
 
 
 def dice_focal(logits: Tensor, regions: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -104,7 +104,7 @@ def deep_loss(loss: Loss, outputs: list[Tensor], regions: Tensor, weight: float)
             break
         reference = regions
         if logits.shape[2:] != regions.shape[2:]:
-            reference = (F.adaptive_avg_pool3d(regions, logits.shape[2:]) >= 0.5).to(regions.dtype)
+            reference = (functional.adaptive_avg_pool3d(regions, logits.shape[2:]) >= 0.5).to(regions.dtype)
         total = total + factor * loss(logits, reference)
         weights += factor
     return total / weights

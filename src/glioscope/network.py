@@ -4,8 +4,8 @@ Both are called as ``network(image, presence)`` with ``image`` (b, c, i, j, k) a
 logits on the image's grid, so that everything around them is the same code.
 
 `original` is the 3-D U-Net of Çiçek et al. 2016 (arXiv 1606.06650) in the sizes of the notebook this project grew from.
-`standard` is a residual encoder U-Net (Isensee et al. 2024, arXiv 2404.09556) behind a stride-2 stem: the finest level works at
-half resolution, where a whole brain fits one pass, and a last stage at full resolution brings the outline back.
+`standard` is a residual encoder U-Net (Isensee et al. 2024, arXiv 2404.09556) behind a stride-2 stem: the finest level
+works at half resolution, where a whole brain fits one pass; a last stage at full resolution brings the outline back.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,8 @@ class OriginalUNet(nn.Module):
             for before, width, rate in zip((inputs, *widths[:-1]), widths, rates, strict=True)
         )
         self.up = nn.ModuleList(
-            nn.ConvTranspose3d(wide, narrow, 2, stride=2) for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            nn.ConvTranspose3d(wide, narrow, 2, stride=2)
+            for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.decoder = nn.ModuleList(
             self._level(2 * width, width, rate) for width, rate in zip(widths[-2::-1], rates[-2::-1], strict=True)
@@ -161,9 +162,7 @@ class StandardUNet(nn.Module):
             for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.decoder = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv3d(2 * width, width, 3, padding=1, bias=False), _norm(width), nn.LeakyReLU(0.01, True)
-            )
+            nn.Sequential(nn.Conv3d(2 * width, width, 3, padding=1, bias=False), _norm(width), nn.LeakyReLU(0.01, True))
             for width in widths[-2::-1]
         )
         self.deep_heads = nn.ModuleList(nn.Conv3d(width, outputs, 1) for width in widths[-3::-1])

@@ -40,7 +40,9 @@ class PreprocessingConfig:
     def __post_init__(self) -> None:
         unknown = [s for s in self.sequences if s not in SEQUENCES]
         if unknown or not self.sequences:
-            raise ConfigError(f"preprocessing.sequences has {unknown or 'no entry'}; choose from {', '.join(SEQUENCES)}")
+            raise ConfigError(
+                f"preprocessing.sequences has {unknown or 'no entry'}; choose from {', '.join(SEQUENCES)}"
+            )
         if not self.spacing_mm > 0:
             raise ConfigError(f"preprocessing.spacing_mm is {self.spacing_mm}; it must be above 0 mm")
 

@@ -203,7 +203,9 @@ def read_json(path: Path, *, what: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{what}: {path} cannot be read ({error}); give the folder that 'glioscope train' wrote") from error
+        raise RunError(
+            f"{what}: {path} cannot be read ({error}); give the folder that 'glioscope train' wrote"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,16 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from glioscope import augment
 from glioscope.augment import AugmentConfig
@@ -28,6 +29,11 @@ from glioscope.network import NetworkConfig, StandardUNet, build
 from glioscope.preprocessing import PreparedCase, load_prepared
 from glioscope.runs import has_bf16
 from glioscope.volumes import atomic_path, write_text
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ImportError:  # the curves are in history.csv all the same
+    SummaryWriter = None  # type: ignore[assignment, misc]
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +85,7 @@ class TrainingConfig:
     clip: float = 1.0
     """Largest gradient norm; 0 does not clip."""
     ema: float = 0.99
-    """Decay per step of the running mean of the weights that is validated and shipped; 0 takes the weights as they are."""
+    """Decay per step of the mean of the weights that is validated and shipped; 0 takes the weights as they are."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 where the hardware multiplies it."""
     validations: int = 20
@@ -124,13 +130,28 @@ class FoldSettings:
     training: TrainingConfig
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldFiles:
+    """What a fold is trained on, and where it writes."""
+
+    folder: Path
+    """Gets ``history.csv``, ``last.pt`` and a TensorBoard log."""
+    prepared: Path
+    """Cases as `preprocessing.save_prepared` wrote them."""
+    train: tuple[str, ...]
+    """Case ids."""
+    validation: tuple[str, ...] = ()
+    """Case ids; without any, nothing is validated."""
+
+
 @dataclass(slots=True, eq=False)
 class _State:
-    """What a checkpoint holds."""
+    """What a checkpoint holds, and the precision of this machine."""
 
     network: nn.Module
     average: nn.Module
     optimiser: torch.optim.Optimizer
+    precision: str
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
@@ -164,7 +185,10 @@ def _at_stage(case: PreparedCase, stage: Stage, device: torch.device) -> tuple[T
     image = torch.from_numpy(np.ascontiguousarray(case.image, np.float32)).to(device)
     regions = torch.from_numpy(np.ascontiguousarray(case.reference)).to(device, torch.float32)
     if stage.spacing_mm > 1:
-        image, regions = F.avg_pool3d(image, stage.spacing_mm), F.avg_pool3d(regions, stage.spacing_mm)
+        image, regions = (
+            functional.avg_pool3d(image, stage.spacing_mm),
+            functional.avg_pool3d(regions, stage.spacing_mm),
+        )
     return image, regions
 
 
@@ -174,7 +198,12 @@ def _padded(shape: Sequence[int], divisor: int) -> tuple[int, int, int]:
 
 
 def draw_sample(
-    case: PreparedCase, stage: Stage, config: AugmentConfig, rng: np.random.Generator, divisor: int, device: torch.device
+    case: PreparedCase,
+    stage: Stage,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    divisor: int,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one augmented sample: image (c, i, j, k), regions (3, i, j, k), presence (c,)."""
     image, regions = _at_stage(case, stage, device)
@@ -195,7 +224,7 @@ def _forward(network: nn.Module, image: Tensor, presence: Tensor, precision: str
 
 
 def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Dice of WT, TC, ET, (3,), nan where prediction and reference are empty, and voxel accuracy over four classes."""
+    """Return Dice of WT, TC, ET, (3,), nan where both are empty, and voxel accuracy over four classes."""
     if logits.shape[1] == 3:
         predicted = logits > 0
         classes = classes_from_regions(predicted)
@@ -287,7 +316,7 @@ class History:
 
     def add(self, **values: float) -> None:
         """Add a row and write the file; columns not given stay empty."""
-        row = {name: "" for name in HISTORY_COLUMNS}
+        row = dict.fromkeys(HISTORY_COLUMNS, "")
         row |= {k: str(v) if isinstance(v, int) else f"{v:.6g}" for k, v in values.items()}
         self.rows.append(row)
         lines = [",".join(HISTORY_COLUMNS), *(",".join(r[c] for c in HISTORY_COLUMNS) for r in self.rows)]
@@ -324,10 +353,7 @@ def _load(state: _State, path: Path, device: torch.device) -> None:
 
 
 def train_fold(
-    folder: Path,
-    prepared: Path,
-    train: Sequence[str],
-    validation: Sequence[str],
+    files: FoldFiles,
     config: FoldSettings,
     *,
     minutes: float | None = None,
@@ -340,112 +366,127 @@ def train_fold(
 
     Parameters
     ----------
-    folder : Path
-        Of the fold: ``history.csv``, ``last.pt`` and a TensorBoard log are written here.
-    prepared : Path
-        Folder of prepared cases (`preprocessing.save_prepared`).
-    train, validation : sequences of case ids
-        Validation may be empty; then nothing is validated.
+    files : FoldFiles
+        Where the cases lie, which of them to train on, and where to write.
     minutes : float, optional
         Budget of wall time spent in steps; replaces ``training.steps``.
     resume : bool
         Continue from ``last.pt`` if there is one.
     initial : Path, optional
         ``weights.safetensors`` to start from.
+    device : torch device, optional
+        By default CUDA where there is one.
 
     Raises
     ------
     ConfigError
-        No training case is left, or none has a reference.
+        No training case is left.
     RunError
         The checkpoint does not fit, or the folder cannot be written.
     """
-    settings, device = config.training, device or device_of()
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" or has_bf16() else "fp32"
-    torch.manual_seed(settings.seed)
-    network = build(config.network).to(device, memory_format=torch.channels_last_3d)
-    if initial is not None:
-        from safetensors.torch import load_file
-
-        network.load_state_dict(load_file(initial))
-    average = build(config.network).to(device)
-    average.load_state_dict(network.state_dict())
-    state = _State(network=network, average=average, optimiser=_optimiser(network, settings))
-    checkpoint = folder / "last.pt"
+    settings = config.training
+    device = device or device_of()
+    state = _begin(config, device, initial)
+    checkpoint = files.folder / "last.pt"
     if resume and checkpoint.is_file():
         _load(state, checkpoint, device)
-    history = History(folder / "history.csv", until_step=state.step)
-    names = _usable(prepared, train, settings)
-    held_out = [
-        _window_of(load_prepared(prepared, c), settings.window) for c in _spread(validation, settings.validation_cases)
-    ]
+    history = History(files.folder / "history.csv", until_step=state.step)
+    names = _usable(files, settings)
+    held_out = _held_out(files, settings)
     loss = build_loss(config.loss, config.network.outputs)
-    board = _tensorboard(folder)
+    board = _tensorboard(files.folder)
     running: list[tuple[float, float, float]] = []
     saved = time.monotonic()
-
-    def fraction() -> float:
-        return state.seconds / (60 * minutes) if minutes else state.step / settings.steps
-
-    next_validation = (math.floor(fraction() * settings.validations) + 1) / settings.validations
     try:
-        while fraction() < 1:
+        while (done := _fraction(state, settings, minutes)) < 1:
             began = time.monotonic()
-            done = fraction()
-            stage = _stage(settings.stages, done)
-            rate = _learning_rate(settings, done)
-            for group in state.optimiser.param_groups:
-                group["lr"] = rate
-            batch = _batch(names, prepared, stage, config, state.step, device)
-            torch.manual_seed(settings.seed * 1_000_003 + state.step)  # dropout
-            outputs = _forward(network, batch[0], batch[2], precision, deep=config.loss.deep_supervision > 0)
-            value = deep_loss(loss, outputs, batch[1], config.loss.deep_supervision)
-            state.optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf)
-            if torch.isfinite(norm):
-                state.optimiser.step()
-            else:
-                log.warning("step %d: gradient is not finite; the step is skipped", state.step)
-            state.step += 1
-            _update_average(average, network, settings.ema, state.step)
-            with torch.no_grad():
-                scores, accuracy = _dice_and_accuracy(outputs[0].float(), batch[1])
-            running.append((float(value.detach()), float(scores.nan_to_num(1.0).mean()), float(accuracy)))
+            stage, rate = _stage(settings.stages, done), _learning_rate(settings, done)
+            batch = _batch(names, files.prepared, stage, config, state.step, device)
+            values = _step(state, batch, rate, loss, config)
+            running.append(values)
             state.seconds += time.monotonic() - began
-            validated = bool(held_out) and fraction() >= min(1.0, next_validation)
-            if validated or state.step % 20 == 0 or fraction() >= 1:
+            now = _fraction(state, settings, minutes)
+            validated = bool(held_out) and _due(done, now, settings.validations)
+            if validated or state.step % 20 == 0 or now >= 1:
                 row = _report(state, stage, rate, running, len(names) / settings.batch)
                 running.clear()
                 if validated:
-                    next_validation = (math.floor(fraction() * settings.validations + 1e-9) + 1) / settings.validations
-                    row |= validate(average, held_out, stage, loss, config.network.divisor, precision)
-                    state.since_best = 0 if row["val_dice"] > state.best else state.since_best + 1
-                    state.best = max(state.best, row["val_dice"])
+                    row |= validate(state.average, held_out, stage, loss, config.network.divisor, state.precision)
+                    _note_best(state, row["val_dice"])
                 history.add(**row)
-                for key, number in row.items():
-                    board(key, number, state.step)
+                board(row)
             if validated or time.monotonic() - saved > settings.checkpoint_seconds:
                 _save(state, checkpoint)
                 saved = time.monotonic()
             on_progress(
                 Progress(
                     step=state.step,
-                    fraction=min(1.0, fraction()),
+                    fraction=min(1.0, now),
                     seconds=state.seconds,
-                    loss=float(value.detach()),
+                    loss=values[0],
                     validated=validated,
                 )
             )
             if settings.patience and state.since_best >= settings.patience:
                 log.info("no better Dice in %d validations; stopped early", settings.patience)
                 break
-    finally:
+    finally:  # also when interrupted
         if state.step:
             _save(state, checkpoint)
-    return average.eval()
+    return state.average.eval()
+
+
+def _begin(config: FoldSettings, device: torch.device, initial: Path | None) -> _State:
+    torch.manual_seed(config.training.seed)
+    network = build(config.network).to(device, memory_format=torch.channels_last_3d)
+    if initial is not None:
+        network.load_state_dict(load_file(initial))
+    average = build(config.network).to(device)
+    average.load_state_dict(network.state_dict())
+    precision = config.training.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" or has_bf16() else "fp32"
+    return _State(network=network, average=average, optimiser=_optimiser(network, config.training), precision=precision)
+
+
+def _fraction(state: _State, settings: TrainingConfig, minutes: float | None) -> float:
+    """Return how much of the budget is spent, from 0."""
+    return state.seconds / (60 * minutes) if minutes else state.step / settings.steps
+
+
+def _due(before: float, now: float, count: int) -> bool:
+    """Return whether one of `count` even marks lies between the two fractions, the last at the very end."""
+    return math.floor(min(1.0, now) * count + 1e-9) > math.floor(before * count + 1e-9)
+
+
+def _note_best(state: _State, dice: float) -> None:
+    state.since_best = 0 if dice > state.best else state.since_best + 1
+    state.best = max(state.best, dice)
+
+
+def _step(
+    state: _State, batch: tuple[Tensor, Tensor, Tensor], rate: float, loss: Loss, config: FoldSettings
+) -> tuple[float, float, float]:
+    """Take one optimiser step; return loss, Dice and accuracy of the batch."""
+    settings, weight = config.training, config.loss.deep_supervision
+    image, regions, presence = batch
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    torch.manual_seed(settings.seed * 1_000_003 + state.step)  # dropout
+    outputs = _forward(state.network, image, presence, state.precision, deep=weight > 0)
+    value = deep_loss(loss, outputs, regions, weight)
+    state.optimiser.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip or math.inf)
+    if torch.isfinite(norm):
+        state.optimiser.step()
+    else:
+        log.warning("step %d: gradient is not finite; the step is skipped", state.step)
+    state.step += 1
+    _update_average(state.average, state.network, settings.ema, state.step)
+    with torch.no_grad():
+        scores, accuracy = _dice_and_accuracy(outputs[0].float(), regions)
+    return float(value.detach()), float(scores.nan_to_num(1.0).mean()), float(accuracy)
 
 
 def _batch(
@@ -469,7 +510,7 @@ def _batch(
 
 def _grow(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     pad = [amount for n, m in zip(x.shape[:0:-1], shape[::-1], strict=True) for amount in (0, m - n)]
-    return F.pad(x, pad)
+    return functional.pad(x, pad)
 
 
 def _stage(stages: Sequence[Stage], fraction: float) -> Stage:
@@ -481,19 +522,25 @@ def _stage(stages: Sequence[Stage], fraction: float) -> Stage:
     return stages[-1]
 
 
-def _usable(prepared: Path, names: Sequence[str], settings: TrainingConfig) -> list[str]:
+def _usable(files: FoldFiles, settings: TrainingConfig) -> list[str]:
     kept = []
-    for name in sorted(names):
+    for name in sorted(files.train):
         if settings.minimum_tumour > 0:
-            case = _window_of(load_prepared(prepared, name), settings.window)
+            case = _window_of(load_prepared(files.prepared, name), settings.window)
             assert case.reference is not None
             if case.reference[0].mean() < settings.minimum_tumour:
-                log.info("case %s: less than %g of its window is tumour; left out of training", name, settings.minimum_tumour)
+                log.info("case %s: below %g tumour in its window; left out of training", name, settings.minimum_tumour)
                 continue
         kept.append(name)
     if not kept:
         raise ConfigError("no training case is left; lower training.minimum_tumour or give more cases")
     return kept
+
+
+def _held_out(files: FoldFiles, settings: TrainingConfig) -> list[PreparedCase]:
+    """Return the cases validated in training, evenly spread over the names."""
+    names = _spread(files.validation, settings.validation_cases)
+    return [_window_of(load_prepared(files.prepared, name), settings.window) for name in names]
 
 
 def _spread(names: Sequence[str], count: int) -> list[str]:
@@ -520,17 +567,16 @@ def _report(
     }
 
 
-def _tensorboard(folder: Path) -> Callable[[str, float, int], None]:
-    """Return a function that logs a number to TensorBoard, or to nowhere if it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return lambda *_: None
-    writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+def _tensorboard(folder: Path) -> Callable[[Mapping[str, float]], None]:
+    """Return a function that logs a history row to TensorBoard, or to nowhere if it is not installed."""
+    if SummaryWriter is None:
+        return lambda _row: None
+    writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def add(key: str, number: float, step: int) -> None:
-        if key not in ("step", "epoch", "seconds", "stage"):
-            writer.add_scalar(key, number, step)  # type: ignore[no-untyped-call]
-            writer.flush()  # type: ignore[no-untyped-call]
+    def add(row: Mapping[str, float]) -> None:
+        for key, number in row.items():
+            if key not in ("step", "epoch", "seconds", "stage"):
+                writer.add_scalar(key, number, int(row["step"]))
+        writer.flush()
 
     return add

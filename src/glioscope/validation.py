@@ -1,10 +1,7 @@
 """A run judged on the cases it never saw, through the path that `segment` takes.
 
-    RUN/fold_k/model ──segment──▶ RUN/fold_k/validation/<case>/ ──evaluate──▶ RUN/fold_k/evaluation/
-                     └─one case, a process of its own──▶ RUN/fold_k/cost.json: seconds and memory
-
-A data set may mix years, whose label numbers differ; each year's cases are read in their own scheme and then counted
-together, and apart.
+RUN/fold_k/model ──segment──▶ RUN/fold_k/validation/<case>/ ──evaluate──▶ RUN/fold_k/evaluation/
+                 └─one case, a process of its own──▶ RUN/fold_k/cost.json: seconds and memory
 """
 
 import os
@@ -12,15 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glioscope.cases import Case, naming_scheme, scan_cases
+from glioscope.cases import Case, scan_cases
 from glioscope.errors import CaseError, RunError
-from glioscope.evaluation import Evaluation, RegionScores, evaluate, read_rows, summarise, write_evaluation
+from glioscope.evaluation import Evaluation, RegionScores, evaluate, read_rows
 from glioscope.report import write_comparison_report
 from glioscope.runs import Run, processor, read_json, write_json
 from glioscope.segmentation import SegmentOptions, segment
@@ -100,42 +96,14 @@ def _validate_fold(
         options=SegmentOptions(report=False),
         progress=lambda done, total, _line: progress("predicting", done, total),
     )
-    by_scheme: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        by_scheme[naming_scheme(case)].append(case.case_id)
-    parts = [
-        evaluate(output, place, None, protocols, cases=names, scheme=scheme, prediction_scheme=scheme, progress=progress)
-        for scheme, names in sorted(by_scheme.items())
-    ]
-    folder = run.fold(fold) / "evaluation"
-    whole = _together(parts)
-    write_evaluation(whole, folder)
-    if len(parts) > 1:
-        for part in parts:
-            write_evaluation(part, folder / part.schemes[0])
+    evaluation = evaluate(output, place, run.fold(fold) / "evaluation", protocols, cases=wanted, progress=progress)
     write_json(run.fold(fold) / "cost.json", _cost_record(run.fold(fold) / "model", cases))
-    return whole
+    return evaluation
 
 
 def _place_of(case: Case) -> Path:
     file = next(iter(case.sequences.values()))
     return file.path if file.channel is not None else file.path.parent
-
-
-def _together(parts: Sequence[Evaluation]) -> Evaluation:
-    """Return evaluations of cases in different schemes as one."""
-    if len(parts) == 1:
-        return parts[0]
-    rows = tuple(sorted((row for part in parts for row in part.rows), key=lambda row: row.case_id))
-    return replace(
-        parts[0],
-        rows=rows,
-        summary=summarise(rows),
-        pairs=tuple(sorted((pair for part in parts for pair in part.pairs), key=lambda pair: pair.case_id)),
-        case_schemes={name: schemes for part in parts for name, schemes in part.case_schemes.items()},
-        resampled=tuple(name for part in parts for name in part.resampled),
-        seconds=sum(part.seconds for part in parts),
-    )
 
 
 def run_rows(run_folder: Path) -> list[RegionScores]:

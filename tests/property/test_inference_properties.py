@@ -37,7 +37,7 @@ def test_tiles_cover_every_voxel_and_have_one_size(shape, config) -> None:
 
 @given(shapes, configs)
 def test_blending_weights_sum_to_one(shape, config) -> None:
-    """A model that says 1 everywhere comes out as 1 everywhere: what each tile adds is divided by all that was added."""
+    """A model that says 1 everywhere comes out as 1 everywhere."""
     image = np.zeros((1, *shape), np.float32)
     ones = predict_logits(lambda x, _: np.ones((3, *x.shape[1:]), np.float32), image, np.ones(1, bool), config)
     np.testing.assert_allclose(ones, 1, rtol=1e-5)

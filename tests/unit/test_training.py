@@ -16,6 +16,7 @@ from glioscope.losses import LossConfig  # noqa: E402
 from glioscope.network import NetworkConfig  # noqa: E402
 from glioscope.preprocessing import PreparedCase, save_prepared  # noqa: E402
 from glioscope.training import (  # noqa: E402
+    FoldFiles,
     FoldSettings,
     Stage,
     TrainingConfig,
@@ -63,21 +64,22 @@ def prepared(tmp_path_factory):
 
 
 def train(folder, prepared, settings=SETTINGS, **options):
-    return train_fold(folder, prepared, ["case0", "case1"], ["case2"], settings, **options)
+    files = FoldFiles(folder=folder, prepared=prepared, train=("case0", "case1"), validation=("case2",))
+    return train_fold(files, settings, **options)
 
 
 def test_same_seed_same_bytes_and_resume_is_uninterrupted(tmp_path, prepared):
     settings = replace(SETTINGS, augment=AugmentConfig(elastic=0.5))
     whole = train(tmp_path / "whole", prepared, settings)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(progress):
         if progress.step == 4:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(tmp_path / "cut", prepared, settings, on_progress=stop)
     resumed = train(tmp_path / "cut", prepared, settings, resume=True)
     for name, weight in whole.state_dict().items():
@@ -144,7 +146,8 @@ def test_batches_of_unequal_brains_are_padded_to_one_size(tmp_path):
     save_prepared(tmp_path, toy_case(0))
     save_prepared(tmp_path, toy_case(1, shape=(16, 12, 20)))
     settings = replace(SETTINGS, training=replace(SETTINGS.training, steps=1, batch=2))
-    network = train_fold(tmp_path / "fold", tmp_path, ["case0", "case1"], [], settings)
+    files = FoldFiles(folder=tmp_path / "fold", prepared=tmp_path, train=("case0", "case1"))
+    network = train_fold(files, settings)
     assert torch.isfinite(network.head.weight).all()
 
 

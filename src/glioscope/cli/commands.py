@@ -168,7 +168,7 @@ def train(
     initial: Annotated[Path | None, typer.Option(help="weights.safetensors to start from.", show_default=False)] = None,
 ) -> None:
     """Train a network on one fold, all folds or every case, and export it."""
-    train_run = _training().train_run
+    experiment = _training()
     held_out = fold if fold in ("all", "none") else _whole_number("--fold", fold)
     with Watch("prepare") as prepared, Watch("train", every=30) as watch:
 
@@ -176,15 +176,17 @@ def train(
             line = f"fold {index} step {progress.step} loss {progress.loss:.3f}"
             watch(progress.fraction, 1, line, news=progress.validated)
 
-        run = train_run(
+        run = experiment.train_run(
             dataset,
             output,
-            config=config,
-            overrides=override or (),
-            fold=held_out,
-            minutes=minutes,
-            resume=resume,
-            initial=initial,
+            options=experiment.TrainOptions(
+                config=config,
+                overrides=tuple(override or ()),
+                fold=held_out,
+                minutes=minutes,
+                resume=resume,
+                initial=initial,
+            ),
             on_prepared=lambda done, total: prepared(done, total, "", news=done == total),
             on_progress=show,
         )
