@@ -68,7 +68,7 @@ def write_tiny_model(folder: Path, *, name: str = "tiny", **settings: object) ->
     """Write a model folder: bright FLAIR is whole tumour, brighter core, bright T1 with contrast enhances."""
     weights = np.zeros((3, 4), np.float32)
     weights[0, 3] = weights[1, 3] = weights[2, 1] = 4
-    write_tiny_network(folder, weights, np.array([-4, -12, -12], np.float32))
+    write_tiny_network(folder, weights, np.array([-4, -40, -40], np.float32))
     spec = ModelSpec(
         name=name, outputs="regions", divisor=4, network={}, **({"inference": {"patch": (32, 32, 32)}} | settings)
     )

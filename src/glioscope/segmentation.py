@@ -11,6 +11,7 @@ matches is done, and a second run passes over it.
 import csv
 import io
 import json
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from glioscope.runs import ModelSpec, processor, read_json, read_model, settings
 from glioscope.volumes import VolumeFile, read_labels, write_text, write_volume
 
 Status = Literal["done", "skipped", "failed"]
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 OnProgress = Callable[[int, int, str], None]
 """Called with cases finished, cases in all, and one line on what happened."""
@@ -192,6 +195,8 @@ def segment(
         outcomes.sort(key=lambda o: o.case_id)
         if not alone and outcomes:
             _write_tables(output, outcomes)
+            if options.report:
+                _report_cohort(output)
     return SegmentationResult(output=output, outcomes=tuple(outcomes))
 
 
@@ -412,6 +417,16 @@ def _report(path: Path, predicted: _Predicted, native: NDArray[np.uint8], summar
     return None
 
 
+def _report_cohort(output: Path) -> None:
+    """Write the page over all cases; what it shows lies in cohort.csv all the same should that fail."""
+    from glioscope.report import write_cohort_report
+
+    try:
+        write_cohort_report(output)
+    except Exception as error:  # noqa: BLE001
+        log.warning("%s: the page of the cohort could not be made: %s", output, _reason(error))
+
+
 def _line(outcome: CaseOutcome) -> str:
     """Return what a person watching wants to know of one case."""
     if outcome.summary is None:
@@ -470,7 +485,7 @@ def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, 
     CaseError
         An input is gone.
     """
-    from glioscope.report import write_case_report
+    from glioscope.report import write_case_report, write_cohort_report
 
     found = sorted(output.rglob("summary.json"))
     summaries = [(path.parent, read_json(path, what="summary")) for path in found]
@@ -488,4 +503,6 @@ def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, 
         write_case_report(folder / "report.html", load_case(case), labels, scheme, summary)
         written.append(folder / "report.html")
         progress(len(written), len(summaries), f"{case.case_id}: {folder / 'report.html'}")
+    if (output / "cohort.csv").is_file():
+        written.insert(0, write_cohort_report(output))
     return tuple(written)
