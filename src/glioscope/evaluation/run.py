@@ -1,9 +1,11 @@
 """Evaluate predictions against references: files in, `cases.csv` and `summary.json` out."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glioscope.errors import CaseError, ConfigError, GlioscopeError
+from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.evaluation.pairs import (
     PackedPair,
     PairFiles,
@@ -104,9 +106,13 @@ def _workers(count: int) -> Iterator[Callable[..., Iterator[Any]]]:
     try:
         yield pool.map
         pool.shutdown()
-    except BaseException:
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process ended early: memory ran out, or a script lacks its if __name__ == '__main__'; "
+            "use one worker"
+        ) from error
+    finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        raise
 
 
 def _counted(results: Iterable[A], what: str, total: int, progress: Progress | None) -> list[A]:
@@ -204,6 +210,10 @@ def _protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
 
 
 def _processors() -> int:
+    """Return the processors this process may use; 1 where spawned workers could not load the main program again."""
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    if program is not None and not Path(program).exists():  # a script from standard input
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -215,7 +225,7 @@ def _margin(protocols: Iterable[Protocol]) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
     pair: PackedPair
-    schemes: Schemes
+    schemes: tuple[str, str]
     missing: bool
     refused: GlioscopeError | None
 
@@ -226,7 +236,7 @@ def _job(files: PairFiles, pair: PackedPair, schemes: Schemes) -> _Job:
     if error is not None:
         raise error
     refused = pair.refused or unknown_labels(pair.prediction_values, other, f"case {files.case_id}: the prediction")
-    return _Job(pair=pair, schemes=schemes, missing=files.prediction is None, refused=refused)
+    return _Job(pair=pair, schemes=(own.name, other.name), missing=files.prediction is None, refused=refused)
 
 
 def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
@@ -235,7 +245,7 @@ def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
 
 
 def _score(job: _Job, protocols: Sequence[Protocol]) -> list[RegionScores]:
-    pair = unpack(job.pair, *job.schemes)
+    pair = unpack(job.pair, *map(scheme_named, job.schemes))
     if job.missing:
         return score_missing(pair, protocols, status="missing", reason="no prediction was found")
     if job.refused is not None:
