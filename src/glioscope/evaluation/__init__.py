@@ -4,6 +4,15 @@
 second, `tables` sums up over cases, `comparison` sets methods side by side, `run` does all of it for folders of files.
 """
 
+from glioscope.evaluation.comparison import (
+    Comparison,
+    Difference,
+    as_csv,
+    as_latex,
+    as_markdown,
+    compare_methods,
+    write_comparison,
+)
 from glioscope.evaluation.pairs import PairFiles, find_pairs
 from glioscope.evaluation.protocols import Protocol, builtin_protocols, read_protocol
 from glioscope.evaluation.run import (
@@ -20,13 +29,19 @@ from glioscope.evaluation.tables import MetricSummary, read_rows, summarise
 
 __all__ = [
     "DEFAULT_PROTOCOLS",
+    "Comparison",
+    "Difference",
     "Evaluation",
     "LabelPair",
     "MetricSummary",
     "PairFiles",
     "Protocol",
     "RegionScores",
+    "as_csv",
+    "as_latex",
+    "as_markdown",
     "builtin_protocols",
+    "compare_methods",
     "evaluate",
     "evaluate_pair",
     "find_pairs",
@@ -36,5 +51,6 @@ __all__ = [
     "read_rows",
     "score_pair",
     "summarise",
+    "write_comparison",
     "write_evaluation",
 ]
