@@ -12,6 +12,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -68,11 +69,18 @@ def read_dicom(source: Path, *, overrides: Mapping[str, str] = MappingProxyType(
         patient = _one_patient(source, headers)
         series, more = _series(headers)
         left_out.update(more)
-        chosen, choices, rest = choose(series, overrides, lambda one: _read_scan(_stack_of(one), one.facts))
+        images: dict[int, NDArray[np.float32]] = {}  # a series compared by its image is not read again
+
+        def scan(one: Series, problems: Sequence[str] = ()) -> RawScan:
+            if id(one) not in images:
+                images[id(one)] = _read_image(_stack_of(one), one.facts.label)
+            return _scan(_stack_of(one), one.facts, images[id(one)], problems)
+
+        chosen, choices, rest = choose(series, overrides, scan)
         left_out.update(rest)
         if not chosen:
             raise CaseError(f"{source}: holds no T1, T2 or FLAIR of a head{_because(left_out)}")
-        scans = {code: _read_scan(_stack_of(one), one.facts, problems) for code, (one, problems) in chosen.items()}
+        scans = {code: scan(one, problems) for code, (one, problems) in chosen.items()}
     return RawPatient(
         scans=MappingProxyType(scans), choices=choices, left_out=MappingProxyType(left_out), patient=patient
     )
@@ -271,26 +279,29 @@ def _time(one: Stack) -> float | None:
     return float(min(times)) if times else None
 
 
-def _read_scan(one: Stack, facts: SeriesFacts, problems: Sequence[str] = ()) -> RawScan:
-    """Read the pixels of a volume; missing slices are interpolated between their neighbours."""
-    image = np.zeros(one.shape, np.float32)
+def _read_image(one: Stack, label: str) -> NDArray[np.float32]:
+    """Read the pixels (i, j, k) of a volume; missing slices are interpolated between their neighbours."""
+    columns, rows, count = one.shape
+    image = np.zeros((count, rows, columns), np.float32)
     pixels: dict[Path, NDArray[Any]] = {}
     for k, frame in enumerate(one.frames):
         if frame is None:
             continue
         if frame.path not in pixels:
-            pixels = {frame.path: _pixels(frame.path, facts.label)}  # one file at a time is kept
+            pixels = {frame.path: _pixels(frame.path, label)}  # one file at a time is kept
         slices = pixels[frame.path]
-        if frame.number >= len(slices) or slices.shape[1:] != image.shape[1::-1]:
-            raise CaseError(
-                f"{facts.label}: has pixels of shape {slices.shape}, which its header denies; copy it again"
-            )
-        image[:, :, k] = slices[frame.number].T
-    present = np.array([k for k, frame in enumerate(one.frames) if frame is not None])
-    for k in sorted(set(range(len(one.frames))) - set(present.tolist())):
-        below, above = present[present < k][-1], present[present > k][0]
-        share = (k - below) / (above - below)
-        image[:, :, k] = (1 - share) * image[:, :, below] + share * image[:, :, above]
+        if frame.number >= len(slices) or slices.shape[1:] != (rows, columns):
+            raise CaseError(f"{label}: has pixels of shape {slices.shape}, which its header denies; copy it again")
+        image[k] = slices[frame.number]
+    present = [k for k, frame in enumerate(one.frames) if frame is not None]
+    for below, above in pairwise(present):
+        for k in range(below + 1, above):
+            share = (k - below) / (above - below)
+            image[k] = (1 - share) * image[below] + share * image[above]
+    return image.transpose(2, 1, 0)
+
+
+def _scan(one: Stack, facts: SeriesFacts, image: NDArray[np.float32], problems: Sequence[str]) -> RawScan:
     headers = {frame.instance_uid: frame.header for frame in one.frames if frame is not None}
     source = DicomSource(
         series_uid=facts.uid,

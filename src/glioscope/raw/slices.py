@@ -264,11 +264,11 @@ def stack(group: Sequence[Frame]) -> Stack:
 
 
 def _slots(frames: Sequence[Frame]) -> list[int]:
-    """Return the index of each slice on an even lattice whose spacing is the usual step between slices."""
+    """Return the index of each slice on an even lattice, its spacing the smallest step that occurs."""
     normal = np.cross(frames[0].axes[:, 0], frames[0].axes[:, 1])
     heights = np.array([frame.position @ normal for frame in frames])
     steps = np.diff(heights)
-    usual = float(np.median(steps))
+    usual = float(np.median(steps[steps < 1.5 * steps.min()]))
     whole = np.rint(steps / usual).astype(int)
     if whole.min() < 1 or abs(steps - whole * usual).max() > TOO_UNEVEN * usual:
         raise CaseError(f"slices lie {steps.min():.2f} to {steps.max():.2f} mm apart; an even spacing is needed")
