@@ -39,6 +39,8 @@ Status = Literal["done", "skipped", "failed"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Place = Path | str | Case
+"""A folder of cases, a Decathlon file, or a case already found."""
 OnProgress = Callable[[int, int, str], None]
 """Called with cases finished, cases in all, and one line on what happened."""
 
@@ -137,7 +139,7 @@ def default_model() -> Path:
 
 
 def segment(
-    inputs: Path | str | Sequence[Path | str] | Mapping[str, Path | str],
+    inputs: Place | Sequence[Place] | Mapping[str, Path | str],
     output: Path | str,
     *,
     model: Path | str | None = None,
@@ -148,7 +150,7 @@ def segment(
 
     Parameters
     ----------
-    inputs : path, paths or mapping
+    inputs : path, Case, several of them, or mapping
         Folders of cases in any layout; Decathlon files; or one case as ``{"t1n": file, …}`` with any of the sequences.
     output : path
         ``<output>/<case>/`` gets segmentation.nii.gz, summary.json and report.html; several cases also cohort.csv
@@ -211,15 +213,15 @@ def _engine(folder: Path, options: SegmentOptions) -> Engine:
 
 
 def _find(
-    inputs: Path | str | Sequence[Path | str] | Mapping[str, Path | str],
+    inputs: Place | Sequence[Place] | Mapping[str, Path | str],
 ) -> tuple[tuple[Case, ...], dict[str, str]]:
     if isinstance(inputs, Mapping):
         return (case_of_files({name: Path(path) for name, path in inputs.items()}),), {}
-    places = [inputs] if isinstance(inputs, Path | str) else list(inputs)
+    places = [inputs] if isinstance(inputs, Path | str | Case) else list(inputs)
     cases: dict[str, Case] = {}
     problems: dict[str, str] = {}
     for place in places:
-        found, wrong = scan_cases(Path(place))
+        found, wrong = ((place,), {}) if isinstance(place, Case) else scan_cases(Path(place))
         problems.update(wrong)
         for case in found:
             if case.case_id in cases:

@@ -26,6 +26,8 @@ _NAMES = {
 }
 _ROLE_OF = {name: role for role, names in _NAMES.items() for name in names}
 _DECATHLON_CHANNELS = {"t2f": 0, "t1n": 1, "t1c": 2, "t2w": 3}
+_Grouped = dict[tuple[Path, str], dict[str, list[Path]]]
+"""Folder and prefix of a case to its files by role."""
 _DECATHLON_FILE = re.compile(r"BRATS_\d+")
 
 
@@ -135,6 +137,12 @@ def _decathlon_case(path: Path) -> Case:
     )
 
 
+def _case_of_one_file(path: Path) -> Case:
+    if not _DECATHLON_FILE.fullmatch(_stem(path)):
+        raise CaseError(f"{path}: is one file; name the folder of its case, or each sequence's file with --t1n … --t2f")
+    return _decathlon_case(path)
+
+
 def _case_from(case_id: str, files: Mapping[str, list[Path]]) -> Case:
     doubled = {role: paths for role, paths in files.items() if len(paths) > 1}
     if doubled:
@@ -196,7 +204,7 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     Parameters
     ----------
     folder : Path
-        A case, a data set, or a folder above several. Hidden files are passed over.
+        A case, a data set, or a folder above several; or one Decathlon file. Hidden files are passed over.
 
     Returns
     -------
@@ -210,33 +218,23 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     CaseError
         The folder does not exist, cannot be listed, or holds no case and no problem.
     """
+    if folder.is_file() and _DECATHLON_FILE.fullmatch(_stem(folder)):
+        return (_decathlon_case(folder),), {}
+    if folder.is_file():
+        raise CaseError(
+            f"{folder}: is one file; name the folder of its case, or each sequence's file with --t1n … --t2f"
+        )
     if not folder.is_dir():
         raise CaseError(f"{folder}: no such folder")
-    grouped: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    stray: dict[Path, list[Path]] = defaultdict(list)
-    cases: list[Case] = []
+    grouped, stray, cases = _sorted_files(folder)
     problems: dict[str, str] = {}
-    for path in _nifti_files(folder):
-        if _DECATHLON_FILE.fullmatch(_stem(path)):
-            if path.parent.name.startswith("images"):
-                cases.append(_decathlon_case(path))
-        elif (named := _role(path)) is None:
-            stray[path.parent].append(path)
-        else:
-            grouped[path.parent, named[0]][named[1]].append(path)
     for (parent, prefix), files in _merge_odd_segmentations(grouped).items():
         case_id = prefix or parent.name
         try:
             cases.append(_case_from(case_id, files))
         except CaseError as error:
             problems[case_id] = str(error)
-    homes = {next(iter(case.sequences.values())).path.parent for case in cases}
-    for parent in stray.keys() - homes:
-        problems.setdefault(
-            parent.name,
-            f"case {parent.name}: has {stray[parent][0].name}, whose name does not tell its sequence; "
-            f"files end in {', '.join(SEQUENCES)} (or t1, t1ce, t2, flair). Rename it or use --t1n … --t2f.",
-        )
+    problems = _strays(stray, cases) | problems
     doubled = _doubled(cases)
     problems |= doubled
     if not cases and not problems:
@@ -256,6 +254,32 @@ def _merge_odd_segmentations(
         if len(hosts) == 1:
             merged[hosts[0]]["seg"] = merged.pop((parent, prefix))["seg"]
     return merged
+
+
+def _sorted_files(folder: Path) -> tuple[_Grouped, dict[Path, list[Path]], list[Case]]:
+    """Return files by case and role, files whose names tell nothing by folder, and the cases of the Decathlon."""
+    grouped: _Grouped = defaultdict(lambda: defaultdict(list))
+    stray: dict[Path, list[Path]] = defaultdict(list)
+    cases = []
+    for path in _nifti_files(folder):
+        if _DECATHLON_FILE.fullmatch(_stem(path)):
+            if path.parent.name.startswith("images"):
+                cases.append(_decathlon_case(path))
+        elif (named := _role(path)) is None:
+            stray[path.parent].append(path)
+        else:
+            grouped[path.parent, named[0]][named[1]].append(path)
+    return grouped, stray, cases
+
+
+def _strays(stray: Mapping[Path, Sequence[Path]], cases: Sequence[Case]) -> dict[str, str]:
+    """Return one line for each folder whose files tell no sequence and that holds no case."""
+    homes = {next(iter(case.sequences.values())).path.parent for case in cases}
+    return {
+        parent.name: f"case {parent.name}: has {stray[parent][0].name}, whose name does not tell its sequence; "
+        f"files end in {', '.join(SEQUENCES)} (or t1, t1ce, t2, flair). Rename it or use --t1n … --t2f."
+        for parent in sorted(stray.keys() - homes)
+    }
 
 
 def _doubled(cases: Sequence[Case]) -> dict[str, str]:

@@ -32,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{error.format_message()} See '{command} --help'.")  # type: ignore[attr-defined]
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; what was done is kept, and the same command goes on from there")
-        return INTERRUPTED
+        code = INTERRUPTED  # some versions of typer return it themselves
     except GlioscopeError as error:
         _complain(str(error))
         return 2
+    if code == INTERRUPTED:
+        _complain("interrupted; what was done is kept, and the same command goes on from there")
     return code if isinstance(code, int) else 0
 
 

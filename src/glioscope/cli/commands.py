@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Collection
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -166,44 +168,65 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     initial: Annotated[Path | None, typer.Option(help="weights.safetensors to start from.", show_default=False)] = None,
+    validate: Annotated[bool, typer.Option(help="Predict and score the held-out cases at the end.")] = True,
 ) -> None:
-    """Train a network on one fold, all folds or every case, and export it."""
-    experiment = _training()
+    """Train a network on one fold, all folds or every case, export it, and score it on the cases held out."""
     held_out = fold if fold in ("all", "none") else _whole_number("--fold", fold)
+    room = _training("experiment")
+    options = room.TrainOptions(
+        config=config,
+        overrides=tuple(override or ()),
+        fold=held_out,
+        minutes=minutes,
+        resume=resume,
+        initial=initial,
+    )
     with Watch("prepare") as prepared, Watch("train", every=30) as watch:
 
         def show(index: int, progress: Any) -> None:
-            line = f"fold {index} step {progress.step} loss {progress.loss:.3f}"
+            line = f"fold {index}, step {progress.step}, loss {progress.loss:.3f}"
             watch(progress.fraction, 1, line, news=progress.validated)
 
-        run = experiment.train_run(
+        run = room.train_run(
             dataset,
             output,
-            options=experiment.TrainOptions(
-                config=config,
-                overrides=tuple(override or ()),
-                fold=held_out,
-                minutes=minutes,
-                resume=resume,
-                initial=initial,
-            ),
+            options=options,
             on_prepared=lambda done, total: prepared(done, total, "", news=done == total),
             on_progress=show,
         )
-    print(f"{output}: trained folds {', '.join(map(str, run.trained_folds()))}; models in {output}/fold_*/model")
+    print(f"{output}: trained fold {', '.join(map(str, run.trained_folds()))}; each in {output}/fold_*/model")
+    if validate and fold != "none":
+        _validate(output, dataset)
+    _print_page(output)
 
 
-def _training() -> Any:
-    """Return the room that trains, or say which packages it lacks."""
+def _validate(run: Path, dataset: Path) -> None:
+    with Watch("validate") as watch:
+        found = _training("validation").validate_run(
+            run,
+            dataset=dataset,
+            progress=lambda what, done, total: watch(done, total, what, news=done == total),
+        )
+    for index, evaluation in found.items():
+        print_scores(f"Fold {index}", evaluation, metrics=("dice", "hd95", "accuracy"))
+
+
+def _print_page(run: Path) -> None:
+    from glioscope.report import write_run_report
+
+    print(f"{write_run_report(run)}: curves, samples, scores")
+
+
+def _training(room: str) -> Any:
+    """Return a room that needs torch, or say which package is missing."""
     try:
-        from glioscope import experiment
+        return import_module(f"glioscope.{room}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "glioscope":
             raise
         raise DependencyError(
             f"training needs {error.name}, which is not installed; install it with: pip install 'glioscope[train]'"
         ) from error
-    return experiment
 
 
 def _whole_number(option: str, text: str) -> int:
@@ -234,9 +257,11 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(help="Processes; default: all cores.", min=1, show_default=False)
     ] = None,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
 ) -> int:
     """Score segmentations against references by the challenges' own protocols."""
     from glioscope import evaluation
+    from glioscope.report import write_evaluation_report
 
     if as_json:
         if not (predictions.is_file() and references.is_file()):
@@ -260,20 +285,23 @@ def evaluate(
             workers=workers,
             progress=lambda what, done, total: watch(done, total, what, news=done == total),
         )
-    print_scores(found)
-    print(f"{output / 'cases.csv'}, {output / 'summary.json'}")
+    print_scores("Scores", found)
+    page = f", {write_evaluation_report(output)}" if report else ""
+    print(f"{output / 'cases.csv'}, {output / 'summary.json'}{page}")
     return found.exit_code
 
 
-def print_scores(found: Any) -> None:
-    """Print mean and 95 % interval of each protocol, region and metric."""
+def print_scores(title: str, found: Any, *, metrics: Collection[str] = ()) -> None:
+    """Print mean and 95 % interval of each protocol, region and metric (of those named, if any are)."""
     rows = []
     for protocol, regions in found.summary.items():
-        for region, metrics in regions.items():
-            for metric, value in metrics.items():
+        for region, values in regions.items():
+            for metric, value in values.items():
+                if metrics and metric not in metrics:
+                    continue
                 interval = f"{_number(value.interval_95[0])} to {_number(value.interval_95[1])}"
                 rows.append((protocol, region, metric, _number(value.mean), interval, str(value.n)))
-    print_table("Scores", ("protocol", "region", "metric", "mean", "95 % interval", "n"), rows)
+    print_table(title, ("protocol", "region", "metric", "mean", "95 % interval", "n"), rows)
 
 
 def _number(value: float | None) -> str:
@@ -295,13 +323,60 @@ def export(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="What segment, train, evaluate or compare wrote.")]) -> None:
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="Run folders; the first is the measure of the others.")
+    ],
+    output: Output,
+) -> None:
+    """Set trained networks side by side: scores with differences and intervals, seconds, memory."""
+    page = _training("validation").compare_runs(runs, output)
+    print(f"{page}: {len(runs)} runs side by side")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="What segment, train or evaluate wrote.")]) -> None:
     """Write the HTML again, from what is on disk."""
+    from glioscope.report import write_evaluation_report, write_run_report
     from glioscope.segmentation import rewrite_reports
 
-    with Watch("report") as watch:
-        written = rewrite_reports(folder, progress=watch)
-    print(f"{len(written)} pages, the first at {written[0]}")
+    if (folder / "config.json").is_file():
+        written: tuple[Path, ...] = (write_run_report(folder),)
+    elif (folder / "cases.csv").is_file():
+        written = (write_evaluation_report(folder),)
+    else:
+        with Watch("report") as watch:
+            written = rewrite_reports(folder, progress=watch)
+    print(f"{written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else ""))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Training time of each of the two networks.", min=0.01)] = 1.25,
+    cases: Annotated[int, typer.Option(help="Synthetic patients.", min=5)] = 20,
+    seed: Annotated[int, typer.Option(help="Same seed, same patients.", min=0)] = 0,
+) -> None:
+    """Go the whole route on synthetic patients: make, check, train two networks, compare them, segment a patient."""
+    room = _training("demo")
+    with Watch("train", every=20) as watch:
+
+        def show(name: str, progress: Any) -> None:
+            watch(progress.fraction, 1, f"{name}, step {progress.step}, loss {progress.loss:.3f}", news=False)
+
+        result = room.run_demo(output, minutes=minutes, cases=cases, seed=seed, say=print, on_progress=show)
+    regions = list(next(iter(result.dice.values())))
+    rows = [(name, *(f"{dice[region]:.3f}" for region in regions)) for name, dice in result.dice.items()]
+    print_table("Mean Dice on patients held out", ("network", *regions), rows)
+    print(_DEMO_NOTE.format(minutes=result.seconds / 60, comparison=result.comparison, patient=result.patient))
+
+
+_DEMO_NOTE = """\
+Dice is 1 where prediction and reference agree in full and 0 where they share nothing. WT is the whole tumour, TC its
+core, ET the part that takes up contrast. Phantoms are easier than patients and minutes are a short training: these
+numbers show that the route works, not how good a network is. It took {minutes:.1f} minutes. Look at
+  {comparison}
+  {patient}"""
 
 
 @app.command()
