@@ -22,11 +22,11 @@ REGIONS = ("WT", "TC", "ET")
 """Order of the region axis everywhere: whole tumour, tumour core, enhancing tumour."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelScheme:
     """What the numbers of a label map mean.
 
-    Background is 0 in every scheme and is not listed.
+    Background is 0 in every scheme and is not listed. Each scheme exists once, in `SCHEMES`, so identity compares them.
     """
 
     name: str
