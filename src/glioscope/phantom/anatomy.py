@@ -243,7 +243,7 @@ def _falx(y: Field, z: Field, arch: Field) -> Field:
 def _sylvian(mirrored: Sequence[Field]) -> Field:
     """Return the distance to the Sylvian fissure: a rising cleft from the side, and the insula's wall at its end."""
     x, y, z = mirrored
-    rise = np.float32(-1) - np.float32(0.28) * y + np.float32(2.2) * np.sin(y * np.float32(0.17))
+    rise = np.float32(-1) - np.float32(0.5) * y + np.float32(1.8) * np.sin(y * np.float32(0.2) + x * np.float32(0.12))
     wall_x = np.float32(41) - np.float32(0.016) * (y - 1) ** 2 - np.float32(0.02) * (z - 2) ** 2
     cleft = np.maximum(np.abs(z - rise) - np.float32(0.2), wall_x - x)
     cleft = np.maximum(cleft, np.abs(y + 4) - np.float32(27))
@@ -316,9 +316,10 @@ def paint(b: Brain, person: Person, width_mm: float) -> Iterator[tuple[str, Fiel
     white = surface + np.float32(person.cortex_mm)
     yield "white", share(white, width_mm)
     yield "cerebellum", share(b.cerebellum + np.float32(0.8), width_mm)
-    furrow = share(length(np.float32(2.5) * b.folia, np.maximum(-b.cerebellum - 9, 0)) - np.float32(0.4), 2 * width_mm)
+    leaf: Field = length(np.float32(2.5) * b.folia, np.maximum(-b.cerebellum - np.float32(9), 0))
+    furrow = share(leaf - np.float32(0.4), 2 * width_mm)
     yield "csf", furrow * share(b.cerebellum, width_mm) * np.float32(0.5)
-    arbor = b.cerebellum + np.float32(11) - np.float32(5) * np.abs(b.folia)
+    arbor = np.subtract(b.cerebellum + np.float32(11), np.float32(5) * np.abs(b.folia), dtype=np.float32)
     yield "white", share(arbor, 2 * width_mm) * np.float32(0.9)
     yield "brainstem", share(b.brainstem + np.float32(1), width_mm)
     yield "white", share(b.callosum, width_mm)
@@ -327,7 +328,8 @@ def paint(b: Brain, person: Person, width_mm: float) -> Iterator[tuple[str, Fiel
     yield "pallidum", share(b.pallidum, 1.5 * width_mm)
     if person.gliosis_mm > 0:
         cap = share(b.ventricles - np.float32(person.gliosis_mm * 0.5), 2 * person.gliosis_mm)
-        yield "gliosis", cap * share(white, width_mm) * np.float32(0.8)
+        spots = share((np.float32(2.6) - b.veins) * np.float32(4) - np.float32(person.gliosis_mm * 0.4), 2 * width_mm)
+        yield "gliosis", np.maximum(cap, spots) * share(white + np.float32(2), width_mm) * np.float32(0.8)
     yield "csf", share(b.ventricles, width_mm)
 
 

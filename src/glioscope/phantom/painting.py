@@ -125,7 +125,7 @@ def _paint_focus(
     whole = whole + (1 - canvas.white) * np.float32(CORTEX_SPARED_MM)
     tissue = share(brain.envelope, width_mm) * (1 - canvas.fluid)
     room = share(brain.envelope + np.float32(0.5), width_mm)
-    strength = np.clip(np.float32(0.78) + np.float32(0.16) * texture, 0, 1)
+    strength = np.clip(np.float32(focus.plan.swelling) * (1 + np.float32(0.2) * texture), 0, 1)
     canvas.lay("oedema", share(whole, 3 * width_mm) * tissue * strength)
     solid = share(core, 1.6 * width_mm) * room
     canvas.lay("solid", solid)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
@@ -96,6 +97,10 @@ def draw_patient(head_rng: np.random.Generator, tumour_rng: np.random.Generator,
 
 
 def _white_and_grey(brain: Brain, person: Person, width_mm: float) -> tuple[Field, Field]:
+    """Return the shares of tissue that a glioma spreads in fast and slowly; none in fluid, or past falx and tentorium.
+
+    The falx may be thinner than the lattice's step, so the nodes that face it are emptied: no tumour leaps across.
+    """
     white = np.zeros_like(brain.cerebrum)
     grey = np.zeros_like(white)
     for tissue, weight in anatomy.paint(brain, person, width_mm):
@@ -106,6 +111,10 @@ def _white_and_grey(brain: Brain, person: Person, width_mm: float) -> tuple[Fiel
             white += weight
         elif tissue != "csf":
             grey += weight
+    left = brain.midline < 0
+    falx = left & ndimage.binary_dilation(~left) & (brain.falx > 0)
+    barred = falx | (brain.cerebellum < 0)
+    white[barred] = grey[barred] = 0
     return white, grey
 
 

@@ -2,7 +2,8 @@
 
 Spread follows the reaction-diffusion (Fisher-KPP) model of glioma, dc/dt = div(D grad c) + rho c (1 - c), with D
 several times larger in white matter than in grey and none in cerebrospinal fluid (Swanson, Alvord and Murray 2000,
-Cell Prolif 33:317). The time at which the front passes gives nested surfaces; their levels are chosen for the volumes drawn.
+Cell Prolif 33:317). The time at which the front passes gives nested surfaces; their levels are chosen for the volumes
+drawn.
 Mass effect is the displacement of an incompressible medium around an expanding ball, fading towards the skull.
 """
 
@@ -42,6 +43,8 @@ class Plan:
     push: float
     """Mass effect: radius of the ball of pushed tissue relative to the core's radius."""
     gadolinium_millimolar: float
+    swelling: float
+    """How far oedema goes: 1 turns tissue into oedema altogether, little hardly shows."""
     wander: float
     """Relative spread of local diffusivity and growth: irregular shape."""
 
@@ -68,6 +71,7 @@ def _plan(rng: np.random.Generator, wt_ml: float, *, bare: bool) -> Plan:
         bare_share=1.0 if bare else float(rng.choice([rng.uniform(0, 0.15), rng.uniform(0.2, 0.6)], p=[0.6, 0.4])),
         push=float(rng.uniform(0.2, 0.75)),
         gadolinium_millimolar=float(np.clip(np.exp(rng.normal(-1.0, 0.45)), 0.12, 0.9)),
+        swelling=float(rng.uniform(0.45, 0.9)),
         wander=float(rng.uniform(0.3, 0.7)),
     )
 
@@ -137,12 +141,15 @@ def grow(rng: np.random.Generator, plan: Plan, centre: NDArray[np.float64], shar
     fine = band_noise(rng, max(11, 0.6 * radius), spread=0.3)
     wide, small = sample_noise(coarse, lattice), sample_noise(fine, lattice)
     wander = np.exp(np.float32(plan.wander) * (wide + np.float32(0.5) * small) - np.float32(plan.wander**2 * 0.5))
-    arrival = _arrival(white, grey, wander, plan.wt_ml * 1000 / step**3)
+    away = np.sqrt(sum((p - np.float32(c)) ** 2 for p, c in zip(lattice, centre, strict=True)))
+    wander *= np.exp(-(np.maximum(away / np.float32(radius) - np.float32(1.25), 0) ** 2) * np.float32(6))
+    count = plan.wt_ml * 1000 / step**3
+    arrival, last = _arrival(white, grey, wander, count)
     speed = 2 * np.sqrt(_WHITE_STEP * _GROWTH_STEP) * step
     front = (arrival * np.float32(speed)).astype(np.float32)
-    whole = front - np.float32(_level(front, plan.wt_ml * 1000 / step**3))
+    whole = front - np.float32(min(_level(front, count), last * speed))
     whole = ndimage.gaussian_filter(whole, 0.6)
-    core, dead = _compartments(plan, centre, lattice, whole, front, (wide, small), step)
+    core, dead = _compartments(plan, away, whole, front, (wide, small))
     rough = sample_noise(coarse, [p + np.float32(97) for p in lattice])
     bare = rough - np.float32(_normal_quantile(plan.bare_share))
     texture = sample_noise(fine, [p + np.float32(61) for p in lattice])
@@ -163,22 +170,19 @@ def _level(field: Field, count: float) -> float:
 
 def _compartments(
     plan: Plan,
-    centre: NDArray[np.float64],
-    lattice: Sequence[Field],
+    away: Field,
     whole: Field,
     front: Field,
     noise: tuple[Field, Field],
-    step: float,
 ) -> tuple[Field, Field]:
     """Return core and necrosis: rounder than the front, for they follow age and blood supply, not fibre tracts."""
     radius = radius_mm(plan.wt_ml)
-    away = np.sqrt(sum((p - np.float32(c)) ** 2 for p, c in zip(lattice, centre, strict=True)))
     wide, small = noise
     depth = (
         np.float32(0.5) * (away + front) + np.float32(0.12 * radius) * wide + np.float32(0.025 * radius + 0.3) * small
     )
     inside = np.where(whole < -0.5, depth, np.float32(1e4))
-    whole_count = plan.wt_ml * 1000 / step**3
+    whole_count = float((whole < 0).sum())
     core = inside - np.float32(_level(inside, whole_count * plan.core_share))
     core = np.maximum(np.minimum(core, 50), whole + np.float32(0.5))
     inner = depth + np.float32(0.05 * radius + 0.2) * sample_shift(small)
@@ -192,11 +196,11 @@ def sample_shift(noise: Field) -> Field:
     return np.roll(noise[::-1], 7, axis=1)
 
 
-def _arrival(white: Field, grey: Field, wander: Field, count: float) -> Field:
-    """Return the step at which cell density first passes one half; nodes never reached hold the last step and more."""
-    diffusion = (np.float32(_WHITE_STEP) * white + np.float32(_GREY_STEP) * grey) * np.clip(wander, 0.15, 1.25)
+def _arrival(white: Field, grey: Field, wander: Field, count: float) -> tuple[Field, int]:
+    """Return the step at which cell density first passes one half, and the last step; nodes not reached hold more."""
+    diffusion = (np.float32(_WHITE_STEP) * white + np.float32(_GREY_STEP) * grey) * np.clip(wander, 0.02, 1.25)
     tissue = np.clip(white + grey, 0, 1)
-    growth = np.float32(_GROWTH_STEP) * tissue * np.clip(wander, 0.4, 1.4)
+    growth = np.float32(_GROWTH_STEP) * tissue * np.clip(wander, 0.2, 1.4)
     walls = [np.minimum(diffusion[1:], diffusion[:-1]), np.minimum(diffusion[:, 1:], diffusion[:, :-1])]
     walls.append(np.minimum(diffusion[:, :, 1:], diffusion[:, :, :-1]))
     middle = BOX_SIDE // 2
@@ -223,7 +227,7 @@ def _arrival(white: Field, grey: Field, wander: Field, count: float) -> Field:
             break
     beyond = ~np.isfinite(arrival)
     arrival[beyond] = step + np.float32(2) + 6 * (1 - density[beyond])
-    return arrival
+    return arrival, step
 
 
 def sample_levels(focus: Focus, points: Sequence[Field]) -> NDArray[np.float32]:
