@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glioscope.augment import AugmentConfig
-from glioscope.cases import Case, Fold, load_case, make_folds, scan_cases
+from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases
 from glioscope.engines import export_openvino
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.losses import LossConfig
@@ -195,6 +195,7 @@ def _parts(
         run.write_folds([part])
         return [(0, part)]
     if not run.folds_file.is_file():
+        cases = _without_test(run, cases, training, volumes_ml)
         run.write_folds(make_folds(cases, count=training.folds, seed=training.seed, volumes_ml=volumes_ml))
     folds = run.folds()
     if fold == "all":
@@ -202,6 +203,17 @@ def _parts(
     if not 0 <= fold < len(folds):
         raise ConfigError(f"fold {fold} does not exist; the run has folds 0 to {len(folds) - 1}")
     return [(fold, folds[fold])]
+
+
+def _without_test(
+    run: Run, cases: Sequence[Case], training: TrainingConfig, volumes_ml: Mapping[str, float]
+) -> Sequence[Case]:
+    """Set the test part aside, write it down, and return the other cases."""
+    if training.test_share == 0:
+        return cases
+    split = make_split(cases, validation=0.0, test=training.test_share, seed=training.seed, volumes_ml=volumes_ml)
+    write_json(run.test_file, list(split["test"]))
+    return [case for case in cases if case.case_id not in split["test"]]
 
 
 def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> Path:

@@ -230,13 +230,24 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
 
 
 def load_prepared(folder: Path, case_id: str) -> PreparedCase:
-    """Read back what `save_prepared` wrote."""
-    record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
-    image = np.load(folder / f"{case_id}.npy").astype(np.float32)
+    """Read back what `save_prepared` wrote.
+
+    Raises
+    ------
+    CaseError
+        A file of it is gone or damaged.
+    """
     reference = None
-    if record["has_reference"]:
-        labels = np.load(folder / f"{case_id}.labels.npy")
-        reference = regions_from_labels(labels, scheme_named(CACHE_SCHEME))
+    try:
+        record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
+        image = np.load(folder / f"{case_id}.npy").astype(np.float32)
+        if record["has_reference"]:
+            labels = np.load(folder / f"{case_id}.labels.npy")
+            reference = regions_from_labels(labels, scheme_named(CACHE_SCHEME))
+    except (OSError, ValueError, EOFError) as error:
+        raise CaseError(
+            f"case {case_id}: its prepared form in {folder} cannot be read ({error}); delete the folder and resume"
+        ) from error
     whole = Grid(tuple(record["whole"][0]), np.array(record["whole"][1]))
     box = Box(tuple(record["box"][0]), tuple(record["box"][1]))
     return PreparedCase(

@@ -3,6 +3,7 @@
     RUN/config.json     resolved settings, and their SHA-256
     RUN/record.json     versions, processor, seed, cases with checksums
     RUN/folds.json      case ids of each fold
+    RUN/test.json       case ids set aside for a test, if any
     RUN/prepared/       cases as the network sees them
     RUN/fold_0/         history.csv, last.pt, model/, validation/
 
@@ -225,6 +226,11 @@ class Run:
         return self.folder / "folds.json"
 
     @property
+    def test_file(self) -> Path:
+        """Case ids of the test part; there only if one was set aside."""
+        return self.folder / "test.json"
+
+    @property
     def prepared(self) -> Path:
         """Cases as the network sees them."""
         return self.folder / "prepared"
@@ -252,6 +258,10 @@ class Run:
         """Write the settings with their checksum."""
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
         write_json(self.config_file, {"name": name, "sha256": digest, "settings": config})
+
+    def test_cases(self) -> tuple[str, ...]:
+        """Return the case ids set aside for a test; none if no part was."""
+        return tuple(read_json(self.test_file, what="run")) if self.test_file.is_file() else ()
 
     def write_folds(self, folds: Sequence[Fold]) -> None:
         """Write the folds."""

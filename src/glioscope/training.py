@@ -97,6 +97,8 @@ class TrainingConfig:
     checkpoint_seconds: float = 120.0
     """Between two checkpoints."""
     folds: int = 5
+    test_share: float = 0.0
+    """Share of the subjects set aside before folds are dealt, neither trained nor validated on."""
     seed: int = 0
 
     def __post_init__(self) -> None:

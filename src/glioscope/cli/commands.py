@@ -186,6 +186,8 @@ def train(
         def show(index: int, progress: Any) -> None:
             line = f"fold {index}, step {progress.step}, loss {progress.loss:.3f}"
             watch(progress.fraction, 1, line, news=progress.validated)
+            if progress.validated:
+                _draw_curves(output / f"fold_{index}")
 
         run = room.train_run(
             dataset,
@@ -198,6 +200,12 @@ def train(
     if validate and fold != "none":
         _validate(output, dataset)
     _print_page(output)
+
+
+def _draw_curves(fold: Path) -> None:
+    from glioscope.report import draw_curves
+
+    draw_curves(fold / "history.csv", fold / "curves.png")
 
 
 def _validate(run: Path, dataset: Path) -> None:
