@@ -16,13 +16,24 @@ from typing import Any
 
 from glioscope.cases import Case, scan_cases
 from glioscope.errors import CaseError, RunError
-from glioscope.evaluation import Evaluation, RegionScores, evaluate, read_rows
+from glioscope.evaluation import (
+    Evaluation,
+    RegionScores,
+    compare_methods,
+    evaluate,
+    read_rows,
+    write_comparison,
+)
+from glioscope.labels import REGIONS
 from glioscope.report import write_comparison_report
 from glioscope.runs import Run, processor, read_json, write_json
 from glioscope.segmentation import SegmentOptions, segment
 
 PROTOCOLS = ("whole", "brats2021", "brats2023-gli", "voxel-accuracy")
 """What a run is judged by: plain overlap and distances, the whole-region rules of 2021, lesion-wise, and accuracy."""
+
+COMPARED_BY = "brats2021"
+"""Protocol of the tables: whole regions, empty masks by the challenge's rule, so that every case counts."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -123,7 +134,9 @@ def run_rows(run_folder: Path) -> list[RegionScores]:
 
 
 def compare_runs(run_folders: Sequence[Path], output: Path) -> Path:
-    """Set validated runs side by side and write ``comparison.html``; the first run is what others are compared with.
+    """Set validated runs side by side; the first is what the others are compared with.
+
+    Writes ``comparison.html``, and the tables of the paired differences as Markdown, LaTeX and CSV.
 
     Returns
     -------
@@ -140,6 +153,7 @@ def compare_runs(run_folders: Sequence[Path], output: Path) -> Path:
     names = _distinct_names(run_folders)
     methods = {name: run_rows(folder) for name, folder in zip(names, run_folders, strict=True)}
     costs = {name: run_cost(folder) for name, folder in zip(names, run_folders, strict=True)}
+    write_comparison(compare_methods(methods, protocol=COMPARED_BY, regions=REGIONS), output)
     page = output / "comparison.html"
     write_comparison_report(page, methods, costs={name: cost for name, cost in costs.items() if cost})
     return page
