@@ -153,7 +153,7 @@ def _shape(brain: NDArray[np.bool_], grid: Grid) -> list[Flag]:
     heights = brain.sum((0, 1)) / brain.sum((0, 1)).max()
     n = len(heights)
     depth = brain.sum((0, 2))
-    centre = float((depth * np.arange(depth.size)).sum() / depth.sum() / depth.size)
+    centre = float((depth * (np.arange(depth.size) + 0.5)).sum() / depth.sum() / depth.size)
     if n > 10 and heights[int(0.8 * n)] - heights[int(0.2 * n)] < UPSIDE_DOWN:
         text = "the brain is wider below than above: it is stored upside down, or its lower part is missing; look at it"
         flags.append(Flag("upside-down", "warning", text))

@@ -1,0 +1,210 @@
+"""The report of a case in a real browser: from disk, without a network, by mouse and by keyboard."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from glioscope.cases import Case, LoadedCase
+from glioscope.geometry import Grid
+from glioscope.labels import scheme_named
+from glioscope.report import write_case_report
+from glioscope.volumes import VolumeFile
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
+CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed: no browser test"),
+]
+
+SHAPE = (48, 56, 40)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with everything in it: three sequences, reference, uncertainty, two lesions."""
+    rng = np.random.default_rng(0)
+    index = np.stack(np.indices(SHAPE), axis=-1) - (np.array(SHAPE) - 1) / 2
+    brain = ((index / (np.array(SHAPE) / 2.2)) ** 2).sum(axis=-1) <= 1
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[28:40, 20:36, 12:28], labels[31:37, 24:32, 16:24] = 2, 3
+    labels[12:15, 24:27, 18:21] = 3
+    levels = {"t1n": 90, "t1c": 120, "t2f": 150}
+    images: dict[str, NDArray[np.float32]] = {
+        name: np.where(brain, rng.normal(level, 8, SHAPE) + 50 * (labels > 0), 0).astype(np.float32)
+        for name, level in levels.items()
+    }
+    files = {name: VolumeFile(Path(f"{name}.nii.gz")) for name in images}
+    affine = np.diag([1.0, 1, 1, 1])
+    loaded = LoadedCase(
+        case=Case(case_id="phantom", subject_id="phantom", sequences=files), grid=Grid(SHAPE, affine), images=images
+    )
+    unsure = np.where(labels > 0, np.float32(0.6), np.float32(0))
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    reference = np.roll(labels, 2, axis=0)
+    write_case_report(
+        path, loaded, labels, scheme_named("brats2023"), {"engine": "test"}, reference=reference, uncertainty=unsure
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any, page_file: Path) -> Iterator[Any]:
+    """The page, ready, in a browser that is offline; a console message of any sort fails the test."""
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    view = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    view.on("console", lambda message: said.append(message.text))
+    view.on("pageerror", lambda error: said.append(str(error)))
+    view.on("request", lambda request: asked.append(request.url))
+    view.goto(page_file.as_uri())
+    view.wait_for_selector("#viewer[data-ready=all]")
+    yield view
+    context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def pixels(page: Any, plane: str = "axial") -> int:
+    """Return a number that changes when the picture of a plane does."""
+    return int(
+        page.evaluate(
+            """plane => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {
+                const canvas = document.querySelector(`.view[data-plane=${plane}] canvas`);
+                const data = canvas.toDataURL();
+                let sum = 0;
+                for (let n = 0; n < data.length; n++) sum = (sum * 31 + data.charCodeAt(n)) % 1000000007;
+                done(sum);
+            })))""",
+            plane,
+        )
+    )
+
+
+def at(page: Any) -> list[int]:
+    return list(page.evaluate("glioscopeViewer.state.at"))
+
+
+def test_sequence_switch(page: Any) -> None:
+    before = pixels(page)
+    page.get_by_label("FLAIR", exact=True).check(force=True)
+    assert page.evaluate("glioscopeViewer.state.sequence") == 2
+    assert pixels(page) != before
+    page.keyboard.press("2")
+    assert page.get_by_label("T1 contrast", exact=True).is_checked()
+    assert pixels(page) == before
+
+
+def test_click_moves_the_crosshair_in_all_planes(page: Any) -> None:
+    before = at(page), pixels(page, "coronal"), pixels(page, "sagittal")
+    box = page.locator(".view[data-plane=axial] canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.35, box["y"] + box["height"] * 0.6)
+    now = at(page)
+    assert now[2] == before[0][2]
+    assert now[0] < data_shape(page)[0] / 2  # left in the picture is the patient's right: small i in LPS
+    assert pixels(page, "coronal") != before[1]
+    assert pixels(page, "sagittal") != before[2]
+    assert "mm" in page.locator("#v-readout").inner_text()
+
+
+def data_shape(page: Any) -> list[int]:
+    return list(page.evaluate("glioscopeViewer.data.shape"))
+
+
+def test_wheel_and_slider_change_the_slice(page: Any) -> None:
+    start = at(page)
+    page.locator(".view[data-plane=axial] canvas").hover()
+    page.mouse.wheel(0, -100)
+    assert pixels(page)
+    assert at(page)[2] == start[2] + 1
+    slider = page.get_by_label("coronal slice", exact=True)
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert pixels(page)
+    assert at(page)[1] == start[1] + 1
+
+
+def test_regions_toggle_by_mouse_and_key(page: Any) -> None:
+    full = pixels(page)
+    page.get_by_label("WT", exact=True).uncheck(force=True)
+    assert pixels(page) != full
+    page.locator("h1").click()
+    page.keyboard.press("w")
+    assert page.get_by_label("WT", exact=True).is_checked()
+    assert pixels(page) == full
+    page.keyboard.press("o")
+    bare = pixels(page)
+    assert bare != full
+    page.get_by_label("Opacity").fill("0")
+    page.keyboard.press("o")
+    assert pixels(page) == bare
+
+
+def test_layers(page: Any) -> None:
+    shown = {pixels(page)}
+    for name in ("Reference", "Difference", "Uncertainty"):
+        page.locator("#v-layers").get_by_label(name, exact=True).check(force=True)
+        shown.add(pixels(page))
+    assert len(shown) == 4
+    page.keyboard.press("u")
+    assert page.evaluate("glioscopeViewer.state.layer") == "segmentation"
+
+
+def test_jump_to_lesions(page: Any) -> None:
+    page.locator("h1").click()
+    page.keyboard.press("n")
+    first = at(page)
+    page.keyboard.press("n")
+    pixels(page)
+    second = at(page)
+    assert first != second
+    shape = data_shape(page)
+    assert abs(second[0] - first[0]) > shape[0] / 4
+    assert "segmentation: enhancing tumour" in page.locator("#v-readout").inner_text()
+    page.locator("#v-lesions").select_option("0")
+    assert at(page) == first
+
+
+def test_keyboard_alone(page: Any) -> None:
+    start = at(page)
+    page.locator(".view[data-plane=sagittal] canvas").focus()
+    for key in ("ArrowLeft", "ArrowUp", "PageUp"):
+        page.keyboard.press(key)
+    pixels(page)
+    assert at(page) == [start[0] + 1, start[1] - 1, start[2] + 1]
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "coronal slice"
+    page.get_by_role("button", name="Reset").click()
+    assert at(page) == start
+
+
+def test_pictures_stand_without_scripts(browser: Any, page_file: Path) -> None:
+    context = browser.new_context(offline=True, java_script_enabled=False)
+    view = context.new_page()
+    view.goto(page_file.as_uri())
+    assert not view.locator("#viewer").is_visible()
+    assert view.locator(".stills img").count() >= 15
+    context.close()
+
+
+def test_every_control_has_a_name(page: Any) -> None:
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('input, select, button, canvas, img')].filter(e =>
+            !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.alt
+            && !e.textContent.trim()).length"""
+    )
+    assert unnamed == 0
