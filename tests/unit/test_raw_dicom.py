@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("pydicom", reason="pydicom is not installed; it comes with the extra 'dicom'")
 
-import synthetic_dicom as made
 from pydicom import dcmread
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -21,6 +20,7 @@ from pydicom.uid import (
 )
 from scipy.spatial.transform import Rotation
 
+import synthetic_dicom as made
 from glioscope.errors import CaseError
 from glioscope.geometry import Grid
 from glioscope.raw import archive
@@ -305,7 +305,7 @@ def test_pixels_cut_short_name_the_series(tmp_path, syntax):
         (lambda p: p.mkdir(), "holds no DICOM images"),
         (lambda p: p.write_bytes(b"text"), "neither a folder, a zip nor a DICOM file"),
         (lambda p: zipfile.ZipFile(p, "w").close(), "holds no DICOM images"),
-        (lambda p: made.write_document(p), r"no T1, T2 or FLAIR of a head \(series 91: a document"),
+        (made.write_document, r"no T1, T2 or FLAIR of a head \(series 91: a document"),
     ],
 )
 def test_unusable_sources(tmp_path, make, message):

@@ -5,7 +5,9 @@ inside the head and away from its surface (scalp and skull behave differently un
 laid over each other by their headers alone; at 3 mm a patient's small movement does not matter.
 
 Measured on two raw patients and 16 BraTS cases: FLAIR was the image most like T2 outside the fluid in all 18; T2 was
-the image least like the others in 17. After contrast the asymmetry below was 0.33 and 0.61, before it the negative.
+the image least like the others in 17. From T1 to T1 with contrast the asymmetry below was 0.57 and 0.19 in the two raw
+patients and 0.14 to 0.80 in 15 of 16 BraTS cases, 0 in one of poor enhancement; it is 0 for a scan repeated. It
+presumes like protocols: a native spin echo beside an enhanced gradient echo of other contrast can hide it.
 """
 
 from collections.abc import Sequence
@@ -52,7 +54,7 @@ def likeness(scans: Sequence[RawScan]) -> NDArray[np.float64] | None:
         T2 is the scan whose correlation with the others is least: its fluid is bright, theirs dark.
     """
     deep = _deep(scans)
-    return None if deep is None else np.corrcoef(_ranks(deep))
+    return None if deep is None else np.atleast_2d(np.corrcoef(_ranks(deep)))
 
 
 def likeness_to_t2(t2: RawScan, scans: Sequence[RawScan]) -> NDArray[np.float64] | None:
@@ -65,7 +67,7 @@ def likeness_to_t2(t2: RawScan, scans: Sequence[RawScan]) -> NDArray[np.float64]
         return None
     ranks = _ranks(deep)
     kept = ranks[:, ranks[0] < np.quantile(ranks[0], 1 - FLUID_SHARE)]
-    return np.asarray(np.corrcoef(kept)[0, 1:])
+    return np.atleast_2d(np.corrcoef(kept))[0, 1:]
 
 
 def _ranks(values: NDArray) -> NDArray[np.float64]:

@@ -438,7 +438,8 @@ def _by_time(t1: Sequence[Series], states: dict[int, tuple[bool, str]], read: Re
     first, scans = ordered[0], {id(one): read(one) for one in ordered}
     asymmetry = {id(b): looks.enhancement(scans[id(first)], scans[id(b)]) or 0.0 for b in ordered[1:]}
     dimmed = [value for value in asymmetry.values() if value < -looks.ENHANCED]
-    if first in silent and dimmed and len(dimmed) == len(asymmetry):
+    timed = all(one.facts.time_s is not None for one in t1)  # contrast does not wash out within an examination
+    if not timed and first in silent and dimmed and len(dimmed) == len(asymmetry):
         states[id(first)] = (True, f"vessels and tissue are brighter in it than in the others ({-min(dimmed):+.2f})")
         return
     for one in ordered[1:]:
