@@ -155,6 +155,12 @@ def _identity(header: Any) -> str:
     return ""
 
 
+def patient_of(header: Any) -> str:
+    """Return the code of the patient that a header belongs to; empty where nothing tells."""
+    identity = _identity(header)
+    return patient_code(identity) if identity else ""
+
+
 def patient_code(identity: str) -> str:
     """Return a code of four hexadecimal digits: enough to tell two patients apart, too short to find one by.
 
