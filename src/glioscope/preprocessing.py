@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from glioscope.cases import SEQUENCES, LoadedCase
 from glioscope.errors import CaseError, ConfigError, LabelError
@@ -157,6 +156,8 @@ def _network_grid(native: Grid, spacing_mm: float) -> Grid:
 
 def _resample(array: NDArray[Any], source: Grid, target: Grid, *, nearest: bool) -> NDArray[Any]:
     """Return `array` on `target`; 0 outside. Linear, or nearest neighbour for labels."""
+    from scipy import ndimage  # a fifth of a second to load, and BraTS cases never need it
+
     mapping = np.linalg.inv(source.affine) @ target.affine
     out = ndimage.affine_transform(
         array.astype(np.uint8 if nearest else np.float32),

@@ -6,8 +6,6 @@ import subprocess
 import sys
 import tomllib
 
-import pytest
-
 from architecture.source import PACKAGE, ROOMS, ROOT, TORCH_ROOMS, Module, functions, imports, modules, rooms
 
 MODULES = modules()
@@ -29,28 +27,30 @@ def test_every_module_stands_in_a_known_room() -> None:
     assert not unknown, f"add the room to ROOMS in its place, or move the module: {unknown}"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_imports_point_to_earlier_rooms_only(module: Module) -> None:
-    if module.room in ENTRY_POINTS:
-        return
-    own = ROOMS.index(module.room)
+def test_imports_point_to_earlier_rooms_only() -> None:
     wrong = [
-        f"line {line}: {module.room} imports {room}"
+        f"{module.name}:{line} imports {room}"
+        for module in MODULES
+        if module.room not in ENTRY_POINTS
         for room, line in imported_rooms(module)
-        if room != module.room and ROOMS.index(room) > own
+        if room != module.room and ROOMS.index(room) > ROOMS.index(module.room)
     ]
     assert not wrong
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_relative_imports_are_not_used(module: Module) -> None:
-    assert not [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom) and node.level]
+def test_relative_imports_are_not_used() -> None:
+    assert not [
+        f"{module.name}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_no_room_takes_a_private_name_of_another(module: Module) -> None:
+def test_no_room_takes_a_private_name_of_another() -> None:
     taken = [
-        f"line {line}: {name}.{private}"
+        f"{module.name}:{line} {name}.{private}"
+        for module in MODULES
         for name, names, line in imports(module.tree)
         if name.startswith("glioscope.") and name.split(".")[1] != module.room
         for private in names
@@ -71,6 +71,7 @@ def test_torch_is_imported_in_its_rooms_only() -> None:
 
 
 LATE = {
+    "preprocessing": {"scipy"},  # only other spacings than the network's are resampled, and a cold start counts
     "report": {"matplotlib"},  # slow to load, and most pages of a batch are written by workers that draw nothing
     "engines": {"openvino", "glioscope.network"},  # each engine loads what it runs on
     "segmentation": {"glioscope.report"},  # not every run writes pages, and a cold start counts
@@ -84,17 +85,16 @@ def optional_packages() -> set[str]:
     return {name.replace("-", "_") for name in names}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_functions_import_nothing_but_optional_packages(module: Module) -> None:
+def test_functions_import_nothing_but_optional_packages() -> None:
     """The command line may: it loads a heavy room when a command needs it."""
-    if module.room in ("cli", "__init__"):
-        return
-    allowed = optional_packages() | LATE.get(module.room, set())
+    optional = optional_packages()
     hidden = [
-        f"line {line}: {name}"
+        f"{module.name}:{line} {name}"
+        for module in MODULES
+        if module.room not in ("cli", "__init__")
         for function in functions(module.tree)
         for name, _, line in imports(function)
-        if not {name, name.split(".")[0]} & allowed
+        if not {name, name.split(".")[0]} & (optional | LATE.get(module.room, set()))
     ]
     assert not hidden
 

@@ -2,13 +2,19 @@
 
 `style` holds the colours, `images` turns volumes into pictures, `figures` draws charts, `viewer` packs volumes for the
 slice viewer, `page` fills templates; `case`, `cohort`, `run` and `scores` put them together.
+
+Each loads when its first name is used: a page of a case needs no charts, and charts take a second to load.
 """
 
-from glioscope.report.case import write_case_report
-from glioscope.report.cohort import write_cohort_report
-from glioscope.report.figures import draw_curves
-from glioscope.report.run import draw_sample, write_run_report
-from glioscope.report.scores import write_comparison_report, write_evaluation_report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glioscope.report.case import write_case_report
+    from glioscope.report.cohort import write_cohort_report
+    from glioscope.report.figures import draw_curves
+    from glioscope.report.run import draw_sample, write_run_report
+    from glioscope.report.scores import write_comparison_report, write_evaluation_report
 
 __all__ = [
     "draw_curves",
@@ -19,3 +25,19 @@ __all__ = [
     "write_evaluation_report",
     "write_run_report",
 ]
+
+_HOMES = {
+    "draw_curves": "figures",
+    "draw_sample": "run",
+    "write_case_report": "case",
+    "write_cohort_report": "cohort",
+    "write_comparison_report": "scores",
+    "write_evaluation_report": "scores",
+    "write_run_report": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'glioscope.report' has no attribute '{name}'")
+    return getattr(import_module(f"glioscope.report.{_HOMES[name]}"), name)
