@@ -26,6 +26,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED)
+	rm -rf demo
 	$(BIN)/glioscope demo --output demo
 
 test: $(INSTALLED)

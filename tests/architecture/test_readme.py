@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from glioscope.cli import app
 from typer.main import get_command
 
 from architecture.source import ROOT
+from glioscope.cli import app
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
