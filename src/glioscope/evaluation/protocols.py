@@ -28,6 +28,9 @@ Scores = Mapping[str, Value]
 SAME_TISSUE = {"NETC": "NCR", "SNFH": "ED"}
 """Tissues renamed over the years: NETC is NCR, and SNFH is ED. Regions are compared under the older name."""
 
+TISSUES = ("", "NCR", "ED", "ET", "RC", "CC", "GTV")
+"""Every tissue under its older name; in code maps, tissues are numbered by their place here, 0 for background."""
+
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -255,6 +258,12 @@ def _check(protocol: Protocol) -> None:
             raise ConfigError(
                 f"protocol '{protocol.name}': its labels {dict(protocol.labels)} are not those of scheme "
                 f"'{protocol.scheme}'; name the scheme that has them"
+            )
+    for region in protocol.regions:
+        if not protocol.regions[region] or not protocol.tissues(region) <= set(TISSUES[1:]):
+            raise ConfigError(
+                f"protocol '{protocol.name}': region {region} is {list(protocol.regions[region])}; a region is one or "
+                f"more of {', '.join((*TISSUES[1:], *SAME_TISSUE))}"
             )
     partners = protocol.lesion_wise.touching.values() if protocol.lesion_wise else ()
     named = {*protocol.unscored, *(p for ps in partners for p in ps)}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from glioscope.errors import ConfigError, LabelError
 from glioscope.evaluation.protocols import (
     SAME_TISSUE,
+    TISSUES,
     LesionWiseRule,
     OneToOneRule,
     Protocol,
@@ -36,9 +37,6 @@ from glioscope.metrics import (
     predicted_lesions,
     voxel_accuracy,
 )
-
-TISSUES = ("", "NCR", "ED", "ET", "RC", "CC", "GTV")
-"""Tissue codes of a `LabelPair`: position in this tuple, 0 for background."""
 
 Status = Literal["scored", "missing", "refused"]
 Empty = Literal["", "both", "reference", "prediction"]
