@@ -126,7 +126,7 @@ def _plane(axis: int, index: int) -> tuple[slice | int, ...]:
 
 def _agrees(content: NDArray[np.bool_], brain: NDArray[np.bool_]) -> bool:
     total = int(content.sum()) + int(brain.sum())
-    return content.any() and 2 * int((content & brain).sum()) >= _STRIPPED_DICE * total
+    return total > 0 and 2 * int((content & brain).sum()) >= _STRIPPED_DICE * total
 
 
 def looks_stripped(scan: Volume, mask: NDArray[np.bool_]) -> bool:
@@ -218,7 +218,9 @@ def _network(name: str) -> Any:
             if hashlib.sha256((MODEL_FOLDER / file).read_bytes()).hexdigest() != sums[file]:
                 raise ModelError(f"{MODEL_FOLDER / file}: is not the file that was shipped; install Glioscope again")
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{MODEL_FOLDER}: brain extraction is incomplete ({error}); install Glioscope again") from error
+        raise ModelError(
+            f"{MODEL_FOLDER}: brain extraction is incomplete ({error}); install Glioscope again"
+        ) from error
     # Always fp32: the same mask on every machine, and bf16 gains little here.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     return openvino.Core().compile_model(MODEL_FOLDER / f"{name}.xml", "CPU", options)
@@ -257,7 +259,11 @@ def _external(scan: Volume, method: Literal["hd-bet", "synthstrip"]) -> NDArray[
             found = read_volume(mask)
         except CaseError as error:
             last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ModelError(f"{method}: left no mask (exit code {result.returncode}: {last}); use --brain builtin") from error
+            raise ModelError(
+                f"{method}: left no mask (exit code {result.returncode}: {last}); use --brain builtin"
+            ) from error
     if not found.grid.matches(scan.grid, tolerance_mm=0.1):
-        raise ModelError(f"{method}: its mask has {found.grid.describe()} but the scan {scan.grid.describe()}; use --brain builtin")
+        raise ModelError(
+            f"{method}: its mask has {found.grid.describe()} but the scan {scan.grid.describe()}; use --brain builtin"
+        )
     return (found.data > 0).astype(np.float32)

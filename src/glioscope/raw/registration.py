@@ -1,35 +1,29 @@
 """Rigid co-registration: how one scan of a head lies relative to another scan of the same head.
 
     reference, scan ──register──▶ Registration: a matrix from the reference's millimetres to the scan's, and its quality
-    scan, matrix, grid ──resample──▶ the scan on any grid
 
 Scans of one session rarely lie on one grid, and patients move between them. The search maximises Mattes' mutual
 information (Mattes et al. 2003, doi 10.1109/TMI.2003.809072), coarse to fine, with SimpleITK. It does not trust the
 header alone: starts from the scanner's coordinates, the fields' centres and the heads' centres, each in several
 turns, compete by the metric, so a patient who was taken out and put back is found too.
 
-ITK counts millimetres to the left and to the back (LPS); everything outside this module counts RAS. Beside `geometry`.
+Beside `resampling`, which moves the voxels once the matrix is known.
 """
 
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from glioscope.errors import CaseError
-from glioscope.geometry import Grid
-from glioscope.volumes import Volume, atomic_path
+from glioscope.raw.resampling import FLIP, Matrix, resample, shrink, to_itk
+from glioscope.volumes import Volume
 
-Matrix = NDArray[np.float64]
-_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""RAS to LPS, and back."""
+Vector = Sequence[float] | NDArray[np.float64]
 _SEED = 20240817
 """Of the voxels that a step looks at: the same scans give the same result."""
 
@@ -52,8 +46,6 @@ class RegistrationConfig:
     """Voxels that a step looks at, drawn from the field of view; fewer voxels than that are all looked at."""
     minimum_contrast: float = 0.25
     """A metric peak lower than this above its surroundings is called doubtful; see `Quality`."""
-    minimum_coverage: float = 0.9
-    """A scan that sees less of the reference's head than this is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,130 +79,6 @@ class Registration:
         """Return it JSON-ready."""
         quality = {k: round(v, 4) for k, v in asdict(self.quality).items()} if self.quality else None
         return {"matrix_ras_mm": self.matrix.tolist(), "quality": quality, "problems": list(self.problems)}
-
-
-def to_itk(volume: Volume) -> sitk.Image:
-    """Return a volume as an ITK image: the same voxels in the same place."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data.transpose(2, 1, 0)))
-    _place(image, volume.grid)
-    return image
-
-
-def _place(image: sitk.Image, grid: Grid) -> None:
-    affine = _FLIP @ grid.affine
-    image.SetSpacing(grid.spacing_mm)
-    image.SetOrigin(affine[:3, 3].tolist())
-    image.SetDirection((affine[:3, :3] / grid.spacing_mm).ravel().tolist())
-
-
-def from_itk(image: sitk.Image) -> Volume:
-    """Return an ITK image as a volume."""
-    shape = image.GetSize()
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), Grid(shape, _FLIP @ affine))
-
-
-def itk_transform(matrix: Matrix) -> sitk.AffineTransform:
-    """Return a RAS matrix as the ITK transform that does the same."""
-    lps = _FLIP @ matrix @ _FLIP
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(lps[:3, :3].ravel().tolist())
-    transform.SetTranslation(lps[:3, 3].tolist())
-    return transform
-
-
-def write_transform(path: Path, matrix: Matrix) -> None:
-    """Write a matrix as an ITK transform file (`.tfm`), which ITK-SNAP, 3D Slicer and ANTs read.
-
-    Raises
-    ------
-    RunError
-        The file cannot be written.
-    """
-    with atomic_path(path) as scratch:
-        sitk.WriteTransform(itk_transform(matrix), str(scratch))
-
-
-def read_transform(path: Path) -> Matrix:
-    """Return the matrix of a linear ITK transform file.
-
-    Raises
-    ------
-    CaseError
-        The file is missing, or holds no linear transform.
-    """
-    try:
-        transform = sitk.AffineTransform(sitk.ReadTransform(str(path)))
-    except RuntimeError as error:
-        raise CaseError(f"{path}: not a linear ITK transform; give the .tfm that 'prepare' wrote") from error
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    columns = [np.array(transform.TransformPoint(tuple(axis))) - matrix[:3, 3] for axis in np.eye(3)]
-    matrix[:3, :3] = np.transpose(columns)
-    return _FLIP @ matrix @ _FLIP
-
-
-def resample(
-    volume: Volume,
-    grid: Grid,
-    matrix: Matrix | None = None,
-    *,
-    interpolation: Literal["linear", "nearest"] = "linear",
-) -> NDArray[Any]:
-    """Return a volume on another grid; 0 where it was not scanned.
-
-    Parameters
-    ----------
-    volume : Volume
-        (i, j, k), real, integer or boolean. Linear interpolation gives float32, nearest keeps the dtype.
-    matrix : (4, 4), optional
-        Millimetres of `grid` to millimetres of the volume, as `Registration` has it; without it both share a space.
-
-    Returns
-    -------
-    (i, j, k)
-        On `grid`. Where the grids coincide, the values themselves.
-    """
-    kind = volume.data.dtype
-    stored = np.uint8 if kind == bool else np.float32 if kind == np.float16 else kind
-    data = volume.data.astype(np.float32 if interpolation == "linear" else stored, copy=False)
-    linear = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
-    resampler = sitk.ResampleImageFilter()
-    resampler.SetSize(grid.shape)
-    frame = sitk.Image(1, 1, 1, sitk.sitkUInt8)
-    _place(frame, grid)
-    resampler.SetOutputSpacing(frame.GetSpacing())
-    resampler.SetOutputOrigin(frame.GetOrigin())
-    resampler.SetOutputDirection(frame.GetDirection())
-    resampler.SetInterpolator(linear)
-    resampler.SetTransform(itk_transform(np.eye(4) if matrix is None else matrix))
-    out = sitk.GetArrayFromImage(resampler.Execute(to_itk(Volume(data, volume.grid)))).transpose(2, 1, 0)
-    return np.ascontiguousarray(out if interpolation == "linear" else out.astype(kind, copy=False))
-
-
-def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
-    """Return the grid of cubic voxels that covers the same field of view, its axes unturned."""
-    spacing = np.array(grid.spacing_mm)
-    shape = np.maximum(1, np.round(np.array(grid.shape) * spacing / spacing_mm)).astype(int)
-    affine = grid.affine.copy()
-    affine[:3, :3] *= spacing_mm / spacing
-    middle = (np.array(grid.shape) - 1) / 2
-    affine[:3, 3] = (grid.affine @ [*middle, 1])[:3] - affine[:3, :3] @ ((shape - 1) / 2)
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
-
-
-def shrink(volume: Volume, spacing_mm: float) -> Volume:
-    """Return a volume at about `spacing_mm` per voxel edge, smoothed first so that nothing is aliased.
-
-    Axes that are coarser already are interpolated.
-    """
-    ratio = spacing_mm / np.array(volume.grid.spacing_mm)
-    sigma = np.where(ratio > 1, 0.5 * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
-    smooth = ndimage.gaussian_filter(volume.data.astype(np.float32, copy=False), sigma, mode="nearest", truncate=2.5)
-    grid = isotropic_grid(volume.grid, spacing_mm)
-    return Volume(resample(Volume(smooth, volume.grid), grid), grid)
 
 
 def head_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -259,7 +127,9 @@ def register(
     fixed = [shrink(reference, mm) for mm in (config.start_mm, *config.levels_mm)]
     moving = [shrink(scan, mm) for mm in (config.start_mm, *config.levels_mm)]
     if any(np.ptp(v.data) == 0 for v in (fixed[-1], moving[-1])):
-        return Registration(matrix=np.eye(4), problems=("one of the two images is constant, so nothing can be aligned",))
+        return Registration(
+            matrix=np.eye(4), problems=("one of the two images is constant, so nothing can be aligned",)
+        )
     centre = _centre(fixed[0])
     search = _Search(fixed[0], moving[0], centre, config)
     starts = sorted(_starts(fixed[0], moving[0], config), key=search.value)[: config.finalists]
@@ -290,7 +160,7 @@ def _starts(fixed: Volume, moving: Volume, config: RegistrationConfig) -> Iterab
         yield turn_about(centre, angles, shift)
 
 
-def turn_about(centre: Sequence[float] | Matrix, degrees: Sequence[float], shift_mm: Sequence[float] | Matrix) -> Matrix:
+def turn_about(centre: Vector, degrees: Vector, shift_mm: Vector) -> Matrix:
     """Return the rigid matrix that turns about x, y, z (in that order) round `centre`, then shifts; RAS mm."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
@@ -310,7 +180,7 @@ class _Search:
         mask: NDArray[np.bool_] | None = None,
     ) -> None:
         self._fixed, self._moving = to_itk(fixed), to_itk(moving)
-        self._centre = (_FLIP[:3, :3] @ centre).tolist()
+        self._centre = (FLIP[:3, :3] @ centre).tolist()
         self._step = min(fixed.grid.spacing_mm)
         self._method = sitk.ImageRegistrationMethod()
         self._method.SetMetricAsMattesMutualInformation(config.bins)
@@ -323,7 +193,7 @@ class _Search:
             self._method.SetMetricFixedMask(to_itk(Volume(mask.astype(np.uint8), fixed.grid)))
 
     def _transform(self, matrix: Matrix) -> sitk.Euler3DTransform:
-        lps = _FLIP @ matrix @ _FLIP
+        lps = FLIP @ matrix @ FLIP
         transform = sitk.Euler3DTransform()
         transform.SetCenter(self._centre)
         transform.SetMatrix(lps[:3, :3].ravel().tolist(), tolerance=1e-6)
@@ -345,7 +215,10 @@ class _Search:
         method = self._method
         method.SetInitialTransform(transform, inPlace=True)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=self._step, minStep=self._step / 200, numberOfIterations=100, relaxationFactor=0.5,
+            learningRate=self._step,
+            minStep=self._step / 200,
+            numberOfIterations=100,
+            relaxationFactor=0.5,
             gradientMagnitudeTolerance=1e-8,
         )
         method.SetOptimizerScalesFromPhysicalShift()
@@ -356,12 +229,10 @@ class _Search:
         lps = np.eye(4)
         lps[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
         lps[:3, 3] = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-        return _FLIP @ lps @ _FLIP
+        return FLIP @ lps @ FLIP
 
 
-def measure_quality(
-    fixed: Volume, moving: Volume, matrix: Matrix, config: RegistrationConfig | None = None
-) -> Quality:
+def measure_quality(fixed: Volume, moving: Volume, matrix: Matrix, config: RegistrationConfig | None = None) -> Quality:
     """Measure a registration.
 
     Parameters
@@ -375,12 +246,14 @@ def measure_quality(
     centre = _centre(fixed)
     search = _Search(fixed, moving, centre, config)
     peak = -search.value(matrix)
-    sides = [
-        -search.value(matrix @ turn_about(centre, (0, 0, 0), 8 * sign * axis)) for axis in np.eye(3) for sign in (-1, 1)
-    ]
-    sides += [-search.value(matrix @ turn_about(centre, 8 * sign * axis, (0, 0, 0))) for axis in np.eye(3) for sign in (-1, 1)]
+    away = [sign * 8.0 * axis for axis in np.eye(3) for sign in (-1, 1)]
+    none = np.zeros(3)
+    steps = [turn_about(centre, none, step) for step in away] + [turn_about(centre, step, none) for step in away]
+    sides = [-search.value(matrix @ step) for step in steps]
     head = head_mask(fixed.data)
-    seen = resample(Volume(np.ones(moving.grid.shape, np.uint8), moving.grid), fixed.grid, matrix, interpolation="nearest")
+    seen = resample(
+        Volume(np.ones(moving.grid.shape, np.uint8), moving.grid), fixed.grid, matrix, interpolation="nearest"
+    )
     moved = matrix @ [*centre, 1]
     return Quality(
         mutual_information=max(peak, 0.0),
@@ -397,5 +270,3 @@ def _doubts(quality: Quality, config: RegistrationConfig) -> Iterable[str]:
             f"the alignment is doubtful: mutual information peaks by {quality.contrast:.0%}, "
             f"{config.minimum_contrast:.0%} and more is usual; look at the images"
         )
-    if quality.coverage < config.minimum_coverage:
-        yield f"the scan covers {quality.coverage:.0%} of the reference's head; the rest of it is empty there"
