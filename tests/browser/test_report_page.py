@@ -201,6 +201,22 @@ def test_pictures_stand_without_scripts(browser: Any, page_file: Path) -> None:
     context.close()
 
 
+def test_space_says_why_it_cannot_start(page: Any) -> None:
+    """These browsers run without a graphics card: the button says so, and nothing hangs."""
+    button = page.get_by_role("button", name="3-D")
+    assert button.is_disabled()
+    assert "the slices show the same" in button.get_attribute("title")
+    packed = page.evaluate(
+        """async () => {
+            const text = document.getElementById('niivue-packed').textContent.trim();
+            const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+            const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+            return (await new Response(stream).text()).length;
+        }"""
+    )
+    assert packed > 1_000_000
+
+
 def test_every_control_has_a_name(page: Any) -> None:
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('input, select, button, canvas, img')].filter(e =>

@@ -4,6 +4,7 @@ Templates escape every value; what may stand unescaped is marked so here and now
 sheet and scripts, and JSON whose `<`, `>` and `&` are written as escapes.
 """
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -48,6 +49,12 @@ def asset(name: str) -> str:
 
 
 @cache
+def packed_asset(name: str) -> str:
+    """Return a compressed file in `report/assets` as base64."""
+    return base64.b64encode((resources.files("glioscope.report") / "assets" / name).read_bytes()).decode("ascii")
+
+
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("glioscope.report"),
@@ -61,6 +68,7 @@ def _environment() -> Environment:
     environment.globals.update(
         style=Markup(asset("page.css")),
         script=lambda name: Markup(asset(name)),
+        packed=packed_asset,
         json_data=json_data,
         colour_of=colour_of,
         region_names=REGION_NAMES,
