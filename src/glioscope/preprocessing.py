@@ -7,7 +7,10 @@ At 1 mm (every BraTS case) nothing is resampled: the route is axis flips, a crop
 on the native grid voxel for voxel.
 """
 
+import functools
 import json
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,21 +96,14 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
             f"{', '.join(config.sequences)}"
         )
     whole = _network_grid(loaded.grid, config.spacing_mm)
-    scans = {}
-    for name in names:
-        scan = np.nan_to_num(loaded.images[name], nan=0.0, posinf=0.0, neginf=0.0)
-        if scan.min() == scan.max():
-            raise CaseError(
-                f"case {loaded.case.case_id}: {name} is constant ({scan.flat[0]:g}); a scan has contrast. "
-                "Leave the file out or export it again."
-            )
-        scans[name] = _to_network_grid(scan, loaded.grid, whole)
-    brain = np.any([scan != 0 for scan in scans.values()], axis=0)
-    box = bounding_box(brain)
-    image = np.zeros((len(config.sequences), *box.shape), np.float32)
-    for channel, name in enumerate(config.sequences):
-        if name in scans:
-            image[channel] = _normalise(cut(scans[name], box), config.normalisation)
+    with ThreadPoolExecutor(len(names)) as pool:  # numpy lets go of the interpreter lock in each of these steps
+        scans = dict(zip(names, pool.map(lambda name: _scan(loaded, name, whole), names), strict=True))
+        brain = functools.reduce(np.logical_or, pool.map(lambda scan: scan != 0, scans.values()))
+        box = bounding_box(brain)
+        image = np.zeros((len(config.sequences), *box.shape), np.float32)
+        normal = pool.map(lambda name: _normalise(cut(scans[name], box), config.normalisation), names)
+        for name, channel in zip(names, normal, strict=True):
+            image[config.sequences.index(name)] = channel
     return PreparedCase(
         case_id=loaded.case.case_id,
         image=image,
@@ -119,6 +115,23 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
         native=loaded.grid,
         reference=_prepare_reference(loaded, whole, box, scheme),
     )
+
+
+def _scan(loaded: LoadedCase, name: str, whole: Grid) -> NDArray[np.float32]:
+    """Return one sequence on the network's grid, without NaN or infinity."""
+    scan = loaded.images[name]
+    with np.errstate(invalid="ignore"):
+        low, high = scan.min(), scan.max()
+        sound = np.isfinite(high - low)
+    if not sound:  # NaN or infinity somewhere
+        scan = np.nan_to_num(scan, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = scan.min(), scan.max()
+    if low == high:
+        raise CaseError(
+            f"case {loaded.case.case_id}: {name} is constant ({low:g}); a scan has contrast. "
+            "Leave the file out or export it again."
+        )
+    return _to_network_grid(scan, loaded.grid, whole)
 
 
 def _prepare_reference(
@@ -180,11 +193,14 @@ def _normalise(scan: NDArray[np.float32], kind: Literal["z-score", "min-max"]) -
         low, high = float(scan.min()), float(scan.max())
         return (scan - low) / (high - low) if high > low else np.zeros_like(scan)
     inside = scan != 0
-    values = scan[inside]
-    if values.size == 0:
+    count = np.count_nonzero(inside)
+    if count == 0:
         return np.zeros_like(scan)
-    mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    return np.where(inside, (scan - mean) / max(deviation, 1e-6), 0).astype(np.float32)
+    mean = scan.sum(dtype=np.float64) / count  # zeros add nothing
+    centred = np.subtract(scan, np.float32(mean), where=inside, out=np.zeros_like(scan))
+    deviation = math.sqrt(np.square(centred).sum(dtype=np.float64) / count)
+    centred /= np.float32(max(deviation, 1e-6))
+    return centred
 
 
 def restore(array: NDArray[Any], prepared: PreparedCase) -> NDArray[Any]:
