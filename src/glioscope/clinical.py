@@ -13,7 +13,6 @@ oedema (108369006 Neoplasm) and the core (372087000 Neoplasm, Primary), NCI Thes
 (C113842 Enhancing Lesion). No code system has words for WT and TC, so each segment's label carries BraTS' own name.
 """
 
-import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -277,19 +276,35 @@ _OPTIONAL = ("PatientAge", "PatientWeight", "PatientSize", "StudyDescription", "
 
 def _headers(source: DicomSource, identity: bool) -> list[Any]:
     """Return the headers of the source's instances with what results need, and no more of the patient than asked."""
-    found = []
-    for header in source.headers:
-        one = copy.copy(header)
-        for keyword in _PERSONAL:
-            if not identity or keyword not in one:
-                setattr(one, keyword, "")
-        if not identity or "PatientID" not in one:
-            one.PatientID = "" if identity else patient_of(header)
-        for keyword in () if identity else _OPTIONAL:
-            if keyword in one:
-                delattr(one, keyword)
-        found.append(one)
-    return found
+    return [_header(header, identity) for header in source.headers]
+
+
+def _header(header: Any, identity: bool) -> Any:
+    from pydicom.dataset import Dataset
+
+    left_out = {"PatientID"} if identity else {"PatientID", *_PERSONAL, *_OPTIONAL}
+    one = Dataset()
+    one.update({element.tag: element for element in header if element.keyword not in left_out})
+    one.file_meta = header.file_meta
+    one.PatientID = header.get("PatientID", "") if identity else patient_of(header)
+    for keyword in _PERSONAL:
+        if keyword not in one:
+            setattr(one, keyword, "")
+    if "PerFrameFunctionalGroupsSequence" in one:
+        one.SharedFunctionalGroupsSequence = [_shared(one)]
+    return one
+
+
+def _shared(header: Any) -> Any:
+    """Return the groups shared by all frames, with the geometry that some scanners repeat for each (all alike here)."""
+    from pydicom.dataset import Dataset
+
+    shared = Dataset()
+    for groups in (header.PerFrameFunctionalGroupsSequence[0], header.SharedFunctionalGroupsSequence[0]):
+        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+            if keyword in groups:
+                setattr(shared, keyword, groups[keyword].value)
+    return shared
 
 
 @dataclass(frozen=True, slots=True)
