@@ -99,6 +99,9 @@ class _Work:
     inference: InferenceConfig
     options: SegmentOptions
     model: dict[str, Any]
+    """Name, folder and checksum, as summaries tell them."""
+    card: Mapping[str, Any] | None
+    """What the model's card.json says, if it has one: what a missing sequence costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,6 +186,7 @@ def segment(
         inference=_inference(spec, options),
         options=options,
         model={"name": spec.name, "folder": str(folder.resolve()), "sha256": sha256_of(folder / "model.json")},
+        card=_card(folder),
     )
     cases, problems = _find(inputs)
     alone = len(cases) + len(problems) == 1
@@ -206,6 +210,17 @@ def _inference(spec: ModelSpec, options: SegmentOptions) -> InferenceConfig:
     table = {"divisor": spec.divisor, "temperature": spec.temperature, **spec.inference}
     config = settings(InferenceConfig, {"inference": table}, "inference")
     return replace(config, mirror_axes=(0,)) if options.mirror else config
+
+
+def _card(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / "card.json"
+    if not path.is_file():
+        return None
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: is damaged ({error}); copy the model again") from error
+    return card
 
 
 def _engine(folder: Path, options: SegmentOptions) -> Engine:
@@ -360,7 +375,7 @@ def _finish(work: _Work, engine: Engine, predicted: _Predicted) -> CaseOutcome:
     lap("write")
     measurements = measure(native, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
     lap("measure")
-    flags = [*check_input(loaded), *_check_result(predicted)]
+    flags = [*check_input(loaded, card=work.card), *_check_result(predicted)]
     lap("check")
     summary: dict[str, Any] = {
         "case_id": loaded.case.case_id,

@@ -105,6 +105,22 @@ def test_single_files_and_a_missing_sequence(tmp_path: Path, model: Path) -> Non
     assert {"missing-t1n", "missing-t2w"} <= {flag["code"] for flag in outcome.summary["flags"]}
 
 
+def test_the_card_tells_what_a_missing_sequence_costs(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model")
+    full = {"sequences": ["t1n", "t1c", "t2w", "t2f"], "WT": 0.9, "TC": 0.8, "ET": 0.7}
+    less = {"sequences": ["t1n", "t1c", "t2f"], "WT": 0.85, "TC": 0.79, "ET": 0.69}
+    (model / "card.json").write_text(json.dumps({"subsets": [full, less]}))
+    case = write_tiny_case(tmp_path, "p")
+    (case / "p-t2w.nii.gz").unlink()
+    (outcome,) = segment(case, tmp_path / "out", model=model, options=PLAIN).outcomes
+    assert outcome.summary is not None
+    (flag,) = [f for f in outcome.summary["flags"] if f["code"] == "missing-t2w"]
+    assert "0.85" in flag["message"] or "0.05" in flag["message"]
+    (model / "card.json").write_text("{ half")
+    with pytest.raises(ModelError, match=r"card\.json: is damaged"):
+        segment(case, tmp_path / "out", model=model, options=PLAIN)
+
+
 def test_a_second_run_passes_over_what_is_done(tmp_path: Path, model: Path) -> None:
     case = write_tiny_case(tmp_path)
     segment(case, tmp_path / "out", model=model, options=PLAIN)
