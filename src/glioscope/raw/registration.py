@@ -44,7 +44,7 @@ class RegistrationConfig:
     """Of the joint histogram."""
     samples: int = 120_000
     """Voxels that a step looks at, drawn from the field of view; fewer voxels than that are all looked at."""
-    minimum_contrast: float = 0.25
+    minimum_contrast: float = 0.1
     """A metric peak lower than this above its surroundings is called doubtful; see `Quality`."""
 
 
