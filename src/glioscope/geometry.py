@@ -113,7 +113,7 @@ def bounding_box(mask: NDArray[np.bool_], *, margin: int = 0) -> Box:
     for axis in range(3):
         line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         if line.size == 0:
-            return Box((0, 0, 0), mask.shape)  # type: ignore[arg-type]
+            return Box((0, 0, 0), mask.shape)
         start.append(max(0, int(line[0]) - margin))
         stop.append(min(mask.shape[axis], int(line[-1]) + 1 + margin))
     return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def cut(array: NDArray[Any], box: Box, *, fill: float = 0) -> NDArray[Any]:
     """
     out = np.full((*array.shape[:-3], *box.shape), fill, array.dtype)
     source, target = _overlap(box, array.shape[-3:])
-    out[(..., *target)] = array[(..., *source)]
+    out[..., *target] = array[..., *source]
     return out
 
 
@@ -152,7 +152,7 @@ def paste(piece: NDArray[Any], box: Box, shape: Shape3, *, fill: float = 0) -> N
     """Return an array of `shape` holding `piece` at `box` and `fill` elsewhere: the way back from `cut`."""
     out = np.full((*piece.shape[:-3], *shape), fill, piece.dtype)
     target, source = _overlap(box, shape)
-    out[(..., *target)] = piece[(..., *source)]
+    out[..., *target] = piece[..., *source]
     return out
 
 

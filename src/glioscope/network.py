@@ -185,8 +185,8 @@ class StandardUNet(nn.Module):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
         for head in (self.head, *self.deep_heads):  # tumour is rare: begin at a probability of a few per cent
-            nn.init.normal_(head.weight, std=0.02)  # type: ignore[arg-type]
-            nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
+            nn.init.normal_(head.weight, std=0.02)
+            nn.init.constant_(head.bias, -3.0)
 
     def features(self, image: Tensor, presence: Tensor) -> list[Tensor]:
         """Return decoder features from coarse to fine, the last at half resolution."""

@@ -440,7 +440,7 @@ def train_fold(
 
 def _begin(config: FoldSettings, device: torch.device, initial: Path | None) -> _State:
     torch.manual_seed(config.training.seed)
-    network = build(config.network).to(device, memory_format=torch.channels_last_3d)
+    network = build(config.network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if initial is not None:
         network.load_state_dict(load_file(initial))
     average = build(config.network).to(device)

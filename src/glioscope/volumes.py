@@ -51,7 +51,9 @@ def _open(path: Path) -> nib.Nifti1Image:
     try:
         image = nib.load(path)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, struct.error) as error:
-        raise CaseError(f"{path}: not a readable NIfTI file ({_first_line(error)}); copy or convert it again") from error
+        raise CaseError(
+            f"{path}: not a readable NIfTI file ({_first_line(error)}); copy or convert it again"
+        ) from error
     if not isinstance(image, nib.Nifti1Pair):  # Nifti1Image, Nifti2Image and .hdr/.img pairs derive from it
         raise CaseError(f"{path}: is {type(image).__name__}, not NIfTI; convert it to .nii.gz")
     dtype = image.get_data_dtype()
@@ -128,7 +130,8 @@ def read_volume(file: VolumeFile | Path, *, dtype: Any = np.float32) -> Volume:
                 data = np.asarray(image.dataobj[..., file.channel], dtype).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
         raise CaseError(
-            f"{file.path}: voxels cannot be read ({_first_line(error)}); the file is truncated or damaged, copy it again"
+            f"{file.path}: voxels cannot be read ({_first_line(error)}); the file is truncated or damaged, "
+            "copy it again"
         ) from error
     return Volume(data, grid)
 
@@ -186,7 +189,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         scratch.chmod(0o666 & ~_umask())
         scratch.replace(path)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder") from error
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder"
+        ) from error
     finally:
         scratch.unlink(missing_ok=True)
 

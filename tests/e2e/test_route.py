@@ -36,7 +36,8 @@ def glioscope(*arguments: str | Path, expect: int = 0) -> str:
 def route(tmp_path_factory):
     """A folder with a data set and two trained, validated runs."""
     folder = tmp_path_factory.mktemp("route")
-    write_phantoms(folder / "data", 8, layout="brats2021", config=PhantomConfig(shape=(40, 40, 26), spacing_mm=(6.0,) * 3, orientation="LPS"))  # fmt: skip
+    grid = PhantomConfig(shape=(40, 40, 26), spacing_mm=(6.0, 6.0, 6.0), orientation="LPS")
+    write_phantoms(folder / "data", 8, layout="brats2021", config=grid)
     glioscope("train", folder / "data", "-o", folder / "standard", *SMALL, *STANDARD)
     glioscope(
         "train", folder / "data", "-o", folder / "original", "--config", "original", *SMALL, "--set", "training.steps=4"

@@ -32,7 +32,7 @@ def test_classes_come_back_from_regions():
 def test_soft_dice_by_hand():
     probabilities = torch.tensor([0.5, 1.0, 0.0, 0.0]).reshape(1, 1, 1, 1, 4)
     reference = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 1, 1, 4)
-    # (2 * 1.5 + 1) / (1.5 + 2 + 1)
+    # twice the overlap 1.5, and 1, over the sizes 1.5 and 2, and 1
     assert soft_dice(probabilities, reference).item() == pytest.approx(4 / 4.5)
 
 
@@ -59,7 +59,8 @@ def test_label_cross_entropy_of_undecided_logits_is_ln_4():
 
 
 def test_dice_focal_of_undecided_logits():
-    # each class: one voxel of four, p = 1/4: Dice (2 / 4) / (1 + 1) = 1/4; focal 0.25 * (3/4)^2 * ln 4 on a quarter of entries
+    # each class has one voxel of four and p = 1/4: Dice is (2 / 4) / (1 + 1) = 1/4;
+    # focal loss is 0.25 * (3/4)^2 * ln 4 on a quarter of the entries
     expected = 1 - 0.25 + 0.25 * 0.5625 * math.log(4) / 4
     assert dice_focal(torch.zeros(1, 4, 1, 1, 4), regions_of([0, 1, 2, 3])).item() == pytest.approx(expected, abs=1e-4)
 

@@ -55,5 +55,5 @@ def test_presence_changes_the_answer_once_learnt():
 
 
 def test_levels_must_agree():
-    with pytest.raises(ConfigError, match="2 levels but network.blocks 3"):
+    with pytest.raises(ConfigError, match=r"2 levels but network\.blocks 3"):
         NetworkConfig(widths=(4, 8), blocks=(1, 1, 1))

@@ -66,7 +66,7 @@ def test_unknown_configuration_lists_those_there_are():
 
 @pytest.mark.parametrize("override", ["steps=5", "training.steps", "nonsense.steps=5"])
 def test_bad_overrides(override):
-    with pytest.raises(ConfigError, match="write table.key=value"):
+    with pytest.raises(ConfigError, match=r"write table\.key=value"):
         read_config("standard", [override])
 
 
@@ -151,7 +151,7 @@ def test_damaged_weights_are_named(model):
 def test_missing_weights_are_named(model):
     folder, _ = model
     (folder / "network.bin").unlink()
-    with pytest.raises(ModelError, match="lacks network.bin"):
+    with pytest.raises(ModelError, match=r"lacks network\.bin"):
         read_model(folder)
 
 
@@ -172,7 +172,7 @@ def test_foreign_model_files(model, change, message):
 
 
 def test_not_a_model_and_not_json(tmp_path):
-    with pytest.raises(ModelError, match="has no model.json"):
+    with pytest.raises(ModelError, match=r"has no model\.json"):
         read_model(tmp_path)
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(ModelError, match="is damaged"):

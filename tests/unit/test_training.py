@@ -157,7 +157,8 @@ def test_notebook_window_of_a_brats_volume():
     reference = np.zeros((3, *box.shape), bool)
     reference[:, 6, 0, 3] = True  # voxel (56, 60, 13) of the volume
     case = PreparedCase(
-        case_id="a", image=np.ones((3, *box.shape), np.float32), presence=np.ones(3, bool), brain=np.ones(box.shape, bool),
+        case_id="a", image=np.ones((3, *box.shape), np.float32), presence=np.ones(3, bool),
+        brain=np.ones(box.shape, bool),
         grid=whole.crop(box), box=box, whole=whole, native=whole, reference=reference,
     )  # fmt: skip
     window = _window_of(case, "notebook")
