@@ -46,10 +46,14 @@ def write_case_report(
         Of the page, such as `report.html`.
     loaded : LoadedCase
         The scan.
-    labels, reference : (i, j, k) uint8
-        On the case's own grid, in `scheme`. Without `reference` the case's own is shown, if it has one.
+    labels : (i, j, k) uint8
+        Segmentation on the case's own grid.
+    scheme : LabelScheme
+        Of `labels` and `reference`.
     summary : mapping
         What stands in `summary.json`; see above. Measurements are taken here where it has none.
+    reference : (i, j, k) uint8, optional
+        On the same grid. Without it the case's own is shown, if it has one.
     uncertainty : (i, j, k) float, optional
         In [0, 1], as `quality.uncertainty` gives it, on the case's own grid.
 
