@@ -126,12 +126,13 @@ def centred_box(box: Box, shape: Shape3) -> Box:
     return Box(start, stop)  # type: ignore[arg-type]
 
 
-def _overlap(box: Box, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(box: Box, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the index of the overlap in an array of `shape`, and in the box; leading axes are taken whole."""
     inside = [(max(a, 0), min(b, n)) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
     inside = [(a, max(a, b)) for a, b in inside]
     array = tuple(slice(a, b) for a, b in inside)
     cut = tuple(slice(a - s, b - s) for (a, b), s in zip(inside, box.start, strict=True))
-    return array, cut
+    return (..., *array), (..., *cut)
 
 
 def cut(array: NDArray[Any], box: Box, *, fill: float = 0) -> NDArray[Any]:
@@ -144,7 +145,7 @@ def cut(array: NDArray[Any], box: Box, *, fill: float = 0) -> NDArray[Any]:
     """
     out = np.full((*array.shape[:-3], *box.shape), fill, array.dtype)
     source, target = _overlap(box, array.shape[-3:])
-    out[..., *target] = array[..., *source]
+    out[target] = array[source]
     return out
 
 
@@ -152,7 +153,7 @@ def paste(piece: NDArray[Any], box: Box, shape: Shape3, *, fill: float = 0) -> N
     """Return an array of `shape` holding `piece` at `box` and `fill` elsewhere: the way back from `cut`."""
     out = np.full((*piece.shape[:-3], *shape), fill, piece.dtype)
     target, source = _overlap(box, shape)
-    out[..., *target] = piece[..., *source]
+    out[target] = piece[source]
     return out
 
 

@@ -104,7 +104,7 @@ def deep_loss(loss: Loss, outputs: list[Tensor], regions: Tensor, weight: float)
             break
         reference = regions
         if logits.shape[2:] != regions.shape[2:]:
-            reference = (functional.adaptive_avg_pool3d(regions, tuple(logits.shape[2:])) >= 0.5).to(regions.dtype)
+            reference = (functional.interpolate(regions, size=logits.shape[2:], mode="area") >= 0.5).to(regions.dtype)
         total = total + factor * loss(logits, reference)
         weights += factor
     return total / weights

@@ -478,7 +478,7 @@ def _step(
     outputs = _forward(state.network, image, presence, state.precision, deep=weight > 0)
     value = deep_loss(loss, outputs, regions, weight)
     state.optimiser.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip or math.inf)
     if torch.isfinite(norm):
         state.optimiser.step()
