@@ -202,6 +202,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     }
     monkeypatch.setattr(commands, "_training", rooms.__getitem__)
     monkeypatch.setattr("glioscope.report.write_run_report", lambda run: run / "report.html")
+    monkeypatch.setattr("glioscope.report.draw_curves", lambda _history, _picture: None)
     return asked
 
 
@@ -212,6 +213,7 @@ def test_train_hands_everything_on(training: dict, capsys: pytest.CaptureFixture
     assert (options.config, options.overrides) == ("original", ("training.seed=1", "loss.name=dice"))
     assert (options.fold, options.minutes, options.resume, options.initial) == (3, 2.0, False, None)
     told = capsys.readouterr()
+    assert "train 2/2 cases prepared" in told.err
     assert "train 50% fold 0, step 3, loss 0.250" in told.err
     assert "whole\tWT\tdice\t0.500\t0.400 to nan\t1" in told.out
     assert "nsd" not in told.out

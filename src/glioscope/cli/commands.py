@@ -181,7 +181,7 @@ def train(
         resume=resume,
         initial=initial,
     )
-    with Watch("prepare") as prepared, Watch("train", every=30) as watch:
+    with Watch("train", every=30) as watch:
 
         def show(index: int, progress: Any) -> None:
             line = f"fold {index}, step {progress.step}, loss {progress.loss:.3f}"
@@ -193,7 +193,7 @@ def train(
             dataset,
             output,
             options=options,
-            on_prepared=lambda done, total: prepared(done, total, "", news=done == total),
+            on_prepared=lambda done, total: watch(done, total, "cases prepared", news=done == total),
             on_progress=show,
         )
     print(f"{output}: trained fold {', '.join(map(str, run.trained_folds()))}; each in {output}/fold_*/model")
