@@ -13,8 +13,10 @@ oedema (108369006 Neoplasm) and the core (372087000 Neoplasm, Primary), NCI Thes
 (C113842 Enhancing Lesion). No code system has words for WT and TC, so each segment's label carries BraTS' own name.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -95,8 +97,7 @@ def write_segmentation(
     regions = regions_from_labels(labels, scheme)
     frames = regions.transpose(3, 2, 1, 0)  # (k, row, column, segment)
     places = _geometry(scan)
-    with warnings.catch_warnings(), _quiet(hd):
-        warnings.simplefilter("ignore")
+    with _quiet(hd):
         made = hd.seg.Segmentation(
             source_images=_headers(source, identity),
             pixel_array=frames,
@@ -205,8 +206,7 @@ def write_measurements(
         ),
     )
     headers = _headers(scan.source, identity)
-    with warnings.catch_warnings(), _quiet(hd):
-        warnings.simplefilter("ignore")
+    with _quiet(hd):
         report = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=device),
             procedure_reported=_concept(hd, _MR_BRAIN),
@@ -241,20 +241,16 @@ def _highdicom() -> Any:
     return highdicom
 
 
-class _quiet:  # noqa: N801
+@contextmanager
+def _quiet(hd: Any) -> Iterator[None]:
     """Keep highdicom's own notes (an empty segment, say) from the user's log for a while."""
-
-    def __init__(self, hd: Any) -> None:
-        import logging
-
-        self._logger = logging.getLogger(hd.__name__)
-
-    def __enter__(self) -> None:
-        self._before = self._logger.disabled
-        self._logger.disabled = True
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.disabled = self._before
+    logger = logging.getLogger(hd.__name__)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(before)
 
 
 def _source(labels: NDArray[Any], scan: RawScan) -> DicomSource:

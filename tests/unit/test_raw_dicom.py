@@ -296,6 +296,26 @@ def test_pixels_cut_short_name_the_series(tmp_path, syntax):
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(CaseError, match=r"series 1 .*pixels of a slice cannot be decoded"):
         read_dicom(tmp_path)
+    with pytest.raises(CaseError, match=r"series 1 .*pixels of a slice cannot be decoded"):
+        read_dicom(tmp_path, overrides={"t1n": "1"})
+    made.write_series(tmp_path, made.volume(seed=2), made.grid(), made.T2, number=2)
+    made.write_series(tmp_path, made.volume(seed=3), made.grid(spacing=(4, 5, 11)), number=3)
+    patient = read_dicom(tmp_path)
+    assert {code: scan.source.number for code, scan in patient.scans.items()} == {"t1n": 3, "t2w": 2}
+    assert "cannot be decoded" in patient.left_out["series 1 (T1 SE AX)"]
+
+
+def test_headers_that_claim_the_impossible_are_left_out(tmp_path):
+    made.write_enhanced(tmp_path / "frames.dcm", VOLUME, made.grid())
+    data = dcmread(tmp_path / "frames.dcm")
+    data.NumberOfFrames = 2_000_000_000
+    data.save_as(tmp_path / "frames.dcm")
+    for path in made.write_series(tmp_path, VOLUME, made.grid()):
+        data = dcmread(path)
+        data.Rows = data.Columns = 65535
+        data.save_as(path)
+    with pytest.raises(CaseError, match=r"claims shape \(65535, 65535, 12\).*claims 2000000000 frames"):
+        read_dicom(tmp_path)
 
 
 @pytest.mark.parametrize(

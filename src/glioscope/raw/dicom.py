@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from glioscope.errors import CaseError, DependencyError
 from glioscope.geometry import Grid
 from glioscope.raw.archive import dicom_files
-from glioscope.raw.scan import DicomSource, RawPatient, RawScan
+from glioscope.raw.scan import Choice, DicomSource, RawPatient, RawScan
 from glioscope.raw.sequences import Series, SeriesFacts, choose
 from glioscope.raw.slices import Frame, Stack, Tags, frames_of, stack, stacks
 from glioscope.raw.words import known_words
+from glioscope.volumes import MAX_VOXELS
 
 _NO_VOLUME = {
     "EncapsulatedPDFStorage": "a document (PDF)",
@@ -69,21 +70,57 @@ def read_dicom(source: Path, *, overrides: Mapping[str, str] = MappingProxyType(
         patient = _one_patient(source, headers)
         series, more = _series(headers)
         left_out.update(more)
-        images: dict[int, NDArray[np.float32]] = {}  # a series compared by its image is not read again
-
-        def scan(one: Series, problems: Sequence[str] = ()) -> RawScan:
-            if id(one) not in images:
-                images[id(one)] = _read_image(_stack_of(one), one.facts.label)
-            return _scan(_stack_of(one), one.facts, images[id(one)], problems)
-
-        chosen, choices, rest = choose(series, overrides, scan)
-        left_out.update(rest)
-        if not chosen:
-            raise CaseError(f"{source}: holds no T1, T2 or FLAIR of a head{_because(left_out)}")
-        scans = {code: scan(one, problems) for code, (one, problems) in chosen.items()}
+        try:
+            scans, choices = _choose_and_read(series, overrides, left_out)
+        except _NothingChosenError:
+            raise CaseError(f"{source}: holds no T1, T2 or FLAIR of a head{_because(left_out)}") from None
     return RawPatient(
         scans=MappingProxyType(scans), choices=choices, left_out=MappingProxyType(left_out), patient=patient
     )
+
+
+class _NothingChosenError(Exception):
+    """No series is any of the four sequences."""
+
+
+class _UnreadableError(Exception):
+    """A series whose pixels cannot be read."""
+
+    def __init__(self, series: Series, reason: str) -> None:
+        super().__init__(reason)
+        self.series, self.reason = series, reason
+
+
+def _choose_and_read(
+    series: list[Series], overrides: Mapping[str, str], left_out: dict[str, str]
+) -> tuple[dict[str, RawScan], tuple[Choice, ...]]:
+    """Choose and read one series for each sequence; one that cannot be read is left out, and the choice made anew."""
+    images: dict[int, NDArray[np.float32]] = {}  # a series compared by its image is not read again
+
+    def scan(one: Series, problems: Sequence[str] = ()) -> RawScan:
+        if id(one) not in images:
+            try:
+                images[id(one)] = _read_image(_stack_of(one))
+            except CaseError as error:
+                raise _UnreadableError(one, str(error)) from error
+        return _scan(_stack_of(one), one.facts, images[id(one)], problems)
+
+    while True:
+        try:
+            chosen, choices, rest = choose(series, overrides, scan)
+            if not chosen:
+                left_out.update(rest)
+                raise _NothingChosenError
+            scans = {code: scan(one, problems) for code, (one, problems) in chosen.items()}
+        except _UnreadableError as error:
+            label = error.series.facts.label
+            if overrides:  # the user steers: say what is wrong rather than take another
+                raise CaseError(f"{label}: {error.reason}") from error
+            left_out[label] = error.reason
+            series = [one for one in series if one is not error.series]
+        else:
+            left_out.update(rest)
+            return scans, choices
 
 
 def _because(left_out: Mapping[str, str]) -> str:
@@ -197,6 +234,8 @@ def _series(headers: Sequence[tuple[Path, Any]]) -> tuple[list[Series], dict[str
             label = _label(group[0][1], f"-{n + 1}" if len(volumes) > 1 else "")
             try:
                 one = stack(frames)
+                if int(np.prod(one.shape, dtype=object)) > MAX_VOXELS:
+                    raise CaseError(f"header claims shape {one.shape}, which no scan has; it is damaged")
             except CaseError as error:
                 _note(left_out, label, str(error))
                 continue
@@ -285,7 +324,7 @@ def _time(one: Stack) -> float | None:
     return float(min(times)) if times else None
 
 
-def _read_image(one: Stack, label: str) -> NDArray[np.float32]:
+def _read_image(one: Stack) -> NDArray[np.float32]:
     """Read the pixels (i, j, k) of a volume; missing slices are interpolated between their neighbours."""
     columns, rows, count = one.shape
     image = np.zeros((count, rows, columns), np.float32)
@@ -294,10 +333,10 @@ def _read_image(one: Stack, label: str) -> NDArray[np.float32]:
         if frame is None:
             continue
         if frame.path not in pixels:
-            pixels = {frame.path: _pixels(frame.path, label)}  # one file at a time is kept
+            pixels = {frame.path: _pixels(frame.path)}  # one file at a time is kept
         slices = pixels[frame.path]
         if frame.number >= len(slices) or slices.shape[1:] != (rows, columns):
-            raise CaseError(f"{label}: has pixels of shape {slices.shape}, which its header denies; copy it again")
+            raise CaseError(f"pixels of a slice have shape {slices.shape[1:]}, its header says {(rows, columns)}")
         image[k] = slices[frame.number]
     present = [k for k, frame in enumerate(one.frames) if frame is not None]
     for below, above in pairwise(present):
@@ -324,7 +363,7 @@ def _scan(one: Stack, facts: SeriesFacts, image: NDArray[np.float32], problems: 
     )
 
 
-def _pixels(path: Path, label: str) -> NDArray[Any]:
+def _pixels(path: Path) -> NDArray[Any]:
     """Return (frames, rows, columns) as stored, rescaled."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -332,5 +371,5 @@ def _pixels(path: Path, label: str) -> NDArray[Any]:
     try:
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise CaseError(f"{label}: pixels of a slice cannot be decoded; the file is damaged, copy it again") from error
+        raise CaseError("pixels of a slice cannot be decoded; the file is damaged, copy it again") from error
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels

@@ -19,6 +19,8 @@ from glioscope.errors import CaseError
 
 MIN_SLICES = 5
 """A series of fewer slices is a localiser or a snapshot, not a volume."""
+MAX_FRAMES = 20_000
+"""A header that claims more frames than this is damaged."""
 SAME_PLACE_MM = 0.02
 """Slices nearer to each other than this are the same slice twice."""
 UNEVEN = 0.05
@@ -132,6 +134,8 @@ def frames_of(path: Path, header: Any) -> list[Frame]:
         Position, orientation, spacing or size of a slice is missing or nonsense.
     """
     count = int(Tags(header).number("NumberOfFrames") or 1)
+    if not 1 <= count <= MAX_FRAMES:
+        raise CaseError(f"a file claims {count} frames, which no scan has; its header is damaged")
     return [_frame(path, header, n) for n in range(count)]
 
 

@@ -11,7 +11,7 @@ import unicodedata
 OTHER = {
     "localiser": r"loc|locali[sz]er|localis\w*|scout|survey|topogram\w*|plan|planning|pilot|smart ?brain|aahead\w*"
     r"|3 ?pl|3 ?plane|reperage|localizador|localizzatore|ubersicht|定位\w*|локал\w*",
-    "diffusion": r"dwi\w*|dti\w*|diff\w*|dif|difusion|difuzj\w*|adc\w*|d?adc|trace\w*|tensor|tracew|colfa|fa map|dki"
+    "diffusion": r"dwi\w*|dti\w*|diff\w*|dif|difu[sz]\w*|adc\w*|d?adc|trace\w*|tensor|tracew|colfa|fa map|dki"
     r"|ivim|b ?1000|b ?800|b ?0|диффуз\w*|弥散\w*|扩散\w*",
     "perfusion": r"perf\w*|dsc|dce|p?c?asl|r?cbv|r?cbf|mtt|tmax|pwi|ttp|перфуз\w*|灌注\w*",
     "functional": r"bold\w*|fmri|rest|resting|task",
