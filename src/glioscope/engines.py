@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -282,6 +282,32 @@ def load_engine(
         raise ModelError(f"{model_folder}: OpenVINO fails ({reason}) and torch too ({_first_line(second)})") from second
     engine.description += f" (fallback: OpenVINO failed: {reason})"
     return engine
+
+
+class EnsembleEngine:
+    """Several networks of one kind, their logits averaged: the folds of a run, say."""
+
+    def __init__(self, members: Sequence[Engine]) -> None:
+        self.members = tuple(members)
+        self.name = members[0].name
+        self.precision = members[0].precision
+        self.description = f"{len(members)} networks, each: {members[0].description}"
+
+    def __call__(self, image: NDArray[np.float32], presence: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return mean logits (r, i, j, k)."""
+        total = self.members[0](image, presence)
+        for member in self.members[1:]:
+            total += member(image, presence)
+        total /= np.float32(len(self.members))
+        return total
+
+
+def load_ensemble(
+    folders: Sequence[Path], *, device: Device = "auto", precision: Precision = "auto", threads: int | None = None
+) -> Engine:
+    """Return one engine for one model folder or several; errors as `load_engine`."""
+    members = [load_engine(folder, device=device, precision=precision, threads=threads) for folder in folders]
+    return members[0] if len(members) == 1 else EnsembleEngine(members)
 
 
 def export_openvino(

@@ -293,6 +293,44 @@ class ModelSpec:
         return self.preprocessing.sequences
 
 
+def model_folders(place: Path) -> tuple[Path, ...]:
+    """Return the model folders that a place names: itself, or those of every trained fold of a run.
+
+    Raises
+    ------
+    ModelError
+        It is neither a model nor a run with a trained fold.
+    """
+    if (place / "model.json").is_file():
+        return (place,)
+    run = Run(place)
+    folds = run.trained_folds()
+    if not folds:
+        raise ModelError(
+            f"{place}: has no model.json and no trained fold; give a folder made by 'glioscope export' or 'train'"
+        )
+    return tuple(run.fold(fold) / "model" for fold in folds)
+
+
+def read_ensemble(folders: Sequence[Path]) -> ModelSpec:
+    """Return what models that answer together expect and give; one folder is its own ensemble.
+
+    Raises
+    ------
+    ModelError
+        As `read_model`, or two of them do not take the same input and give the same output.
+    """
+    specs = [read_model(folder) for folder in folders]
+    for folder, spec in zip(folders[1:], specs[1:], strict=True):
+        if (spec.preprocessing, spec.outputs, spec.divisor) != (
+            specs[0].preprocessing,
+            specs[0].outputs,
+            specs[0].divisor,
+        ):
+            raise ModelError(f"{folder}: takes or gives something else than {folders[0]}; an ensemble is of one kind")
+    return specs[0]
+
+
 def write_model(folder: Path, spec: ModelSpec, files: Sequence[str]) -> None:
     """Write model.json with the checksum of each named file, which must lie in the folder already."""
     content = {"format": MODEL_FORMAT, **asdict(spec), "files": {name: sha256_of(folder / name) for name in files}}

@@ -9,6 +9,7 @@ matches is done, and a second run passes over it.
 """
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -25,14 +26,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.cases import Case, LoadedCase, case_of_files, load_case, naming_scheme, scan_cases
-from glioscope.engines import Device, Engine, Precision, load_engine
+from glioscope.engines import Device, Engine, Precision, load_ensemble
 from glioscope.errors import CaseError, GlioscopeError, ModelError, RunError
 from glioscope.inference import InferenceConfig, predict_case, regions_from_probabilities
 from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_named
 from glioscope.measure import measure
 from glioscope.preprocessing import PreparedCase, prepare, restore
 from glioscope.quality import Flag, check_input, check_output, uncertainty
-from glioscope.runs import ModelSpec, processor, read_json, read_model, settings, sha256_of, versions, write_json
+from glioscope.runs import (
+    ModelSpec,
+    model_folders,
+    processor,
+    read_ensemble,
+    read_json,
+    settings,
+    sha256_of,
+    versions,
+    write_json,
+)
 from glioscope.volumes import VolumeFile, read_labels, write_text, write_volume
 
 Status = Literal["done", "skipped", "failed"]
@@ -159,7 +170,8 @@ def segment(
         ``<output>/<case>/`` gets segmentation.nii.gz, summary.json and report.html; several cases also cohort.csv
         and failures.csv.
     model : path, optional
-        A model folder; by default the network that comes with the package.
+        A model folder, or a run folder, whose trained folds then answer together; by default the network that comes
+        with the package.
 
     Returns
     -------
@@ -176,8 +188,8 @@ def segment(
         The output cannot be written.
     """
     output = Path(output)
-    folder = Path(model) if model is not None else default_model()
-    spec = read_model(folder)
+    folders = model_folders(Path(model) if model is not None else default_model())
+    spec = read_ensemble(folders)
     if options.scheme is not None:
         scheme_named(options.scheme)
     work = _Work(
@@ -185,8 +197,8 @@ def segment(
         spec=spec,
         inference=_inference(spec, options),
         options=options,
-        model={"name": spec.name, "folder": str(folder.resolve()), "sha256": sha256_of(folder / "model.json")},
-        card=_card(folder),
+        model=_model_record(folders, spec),
+        card=_card(folders[0]),
     )
     cases, problems = _find(inputs)
     alone = len(cases) + len(problems) == 1
@@ -194,7 +206,7 @@ def segment(
         raise CaseError(next(iter(problems.values())))
     outcomes = [CaseOutcome(case_id=name, status="failed", reason=reason) for name, reason in problems.items()]
     try:
-        for outcome in _segment_all(work, cases, lambda: _engine(folder, options), alone=alone):
+        for outcome in _segment_all(work, cases, lambda: _engine(folders, options), alone=alone):
             outcomes.append(outcome)
             progress(len(outcomes), len(cases) + len(problems), _line(outcome))
     finally:  # also when interrupted: what was done is listed
@@ -223,8 +235,18 @@ def _card(folder: Path) -> Mapping[str, Any] | None:
     return card
 
 
-def _engine(folder: Path, options: SegmentOptions) -> Engine:
-    return load_engine(folder, device=options.device, precision=options.precision, threads=options.threads)
+def _model_record(folders: Sequence[Path], spec: ModelSpec) -> dict[str, Any]:
+    """Return what tells one model from another; an ensemble's checksum is that of its members' checksums in order."""
+    digests = [sha256_of(folder / "model.json") for folder in folders]
+    record: dict[str, Any] = {"name": spec.name, "folder": str(folders[0].resolve()), "sha256": digests[0]}
+    if len(folders) > 1:
+        record["sha256"] = hashlib.sha256("".join(digests).encode()).hexdigest()
+        record["members"] = [str(folder.resolve()) for folder in folders]
+    return record
+
+
+def _engine(folders: Sequence[Path], options: SegmentOptions) -> Engine:
+    return load_ensemble(folders, device=options.device, precision=options.precision, threads=options.threads)
 
 
 def _find(

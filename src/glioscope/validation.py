@@ -89,6 +89,47 @@ def validate_run(
     return {fold: _validate_fold(run, fold, found, place, protocols, progress) for fold in chosen}
 
 
+def score_test_part(
+    run_folder: Path,
+    *,
+    dataset: Path | None = None,
+    protocols: Sequence[str] = PROTOCOLS,
+    progress: Progress = lambda _what, _done, _all: None,
+) -> Evaluation:
+    """Predict and score the test part of a run, its trained folds answering together; to be done once, at the end.
+
+    Returns
+    -------
+    Evaluation
+        Also written to ``RUN/test_evaluation``; the predictions are in ``RUN/test``.
+
+    Raises
+    ------
+    RunError
+        No test part was set aside (``training.test_share``), or no fold is trained.
+    CaseError
+        A test case is gone from the data set.
+    """
+    run = Run(run_folder)
+    wanted = run.test_cases()
+    if not wanted:
+        raise RunError(f"{run_folder}: set no test part aside; train with --set training.test_share=0.15")
+    place = dataset or Path(read_json(run.folder / "record.json", what="run")["dataset"])
+    found = {case.case_id: case for case in scan_cases(place)[0]}
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of the test part; name the folder with --dataset")
+    segment(
+        [found[name] for name in wanted],
+        run.folder / "test",
+        model=run.folder,
+        options=SegmentOptions(report=False),
+        progress=lambda done, total, _line: progress("predicting", done, total),
+    )
+    output = run.folder / "test_evaluation"
+    return evaluate(run.folder / "test", place, output, protocols, cases=wanted, progress=progress)
+
+
 def _validate_fold(
     run: Run, fold: int, found: dict[str, Case], place: Path, protocols: Sequence[str], progress: Progress
 ) -> Evaluation:
@@ -101,7 +142,7 @@ def _validate_fold(
     cases = [found[name] for name in wanted]
     output = run.fold(fold) / "validation"
     segment(
-        [_place_of(case) for case in cases],
+        cases,
         output,
         model=run.fold(fold) / "model",
         options=SegmentOptions(report=False),

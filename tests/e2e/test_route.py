@@ -119,3 +119,20 @@ def test_one_network_on_every_case_holds_nothing_out(route):
     record = json.loads((route / "all" / "fold_0" / "model" / "model.json").read_text())["record"]
     assert len(record["trained_on"]) == 8
     assert record["held_out"] == []
+
+
+def test_a_test_part_is_set_aside_and_scored_by_all_folds_together(route):
+    settings = [*SMALL, *STANDARD, "--set", "training.steps=2", "--set", "training.folds=2"]
+    run = route / "tested"
+    glioscope(
+        "train", route / "data", "-o", run, "--fold", "all", "--no-validate", "--test", *settings,
+        "--set", "training.test_share=0.25",
+    )  # fmt: skip
+    test = set(json.loads((run / "test.json").read_text()))
+    folds = json.loads((run / "folds.json").read_text())
+    assert len(test) == 2
+    assert all(test.isdisjoint(fold["train"] + fold["validation"]) for fold in folds)
+    assert {row["case_id"] for row in rows_of(run / "test_evaluation" / "cases.csv")} == test
+    summary = json.loads((run / "test" / min(test) / "summary.json").read_text())
+    assert len(summary["model"]["members"]) == 2
+    assert summary["engine"]["description"].startswith("2 networks")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from glioscope import engines
-from glioscope.engines import OpenVinoEngine, cache_folder, load_engine, parity
+from glioscope.engines import EnsembleEngine, OpenVinoEngine, cache_folder, load_engine, parity
 from glioscope.errors import DependencyError, ModelError
 from tiny import write_tiny_model, write_tiny_network
 
@@ -223,3 +223,20 @@ def test_an_export_that_decides_otherwise_is_no_model(tmp_path: Path, monkeypatc
     with pytest.raises(ModelError, match=r"agrees with torch on 90\.0000% of voxels; 99\.9% is needed"):
         engines.export_model(folder, tmp_path / "out", [])
     assert not (tmp_path / "out" / "model.json").exists()
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members():
+    class Constant:
+        name = precision = description = "constant"
+
+        def __init__(self, value):
+            self.value = value
+
+        def __call__(self, image, presence):
+            return np.full((3, *image.shape[1:]), self.value, np.float32)
+
+    engine = EnsembleEngine([Constant(1.0), Constant(4.0), Constant(1.0)])
+    np.testing.assert_array_equal(
+        engine(np.zeros((4, 2, 2, 2), np.float32), np.ones(4, bool)), np.full((3, 2, 2, 2), 2.0)
+    )
+    assert engine.description == "3 networks, each: constant"

@@ -154,6 +154,10 @@ def _phrase(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+SHOWN_METRICS = ("dice", "hd95", "accuracy")
+"""Metrics that `train` prints; all are in the evaluation's cases.csv."""
+
+
 @app.command()
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder of cases with references.")],
@@ -169,6 +173,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     initial: Annotated[Path | None, typer.Option(help="weights.safetensors to start from.", show_default=False)] = None,
     validate: Annotated[bool, typer.Option(help="Predict and score the held-out cases at the end.")] = True,
+    test: Annotated[bool, typer.Option("--test", help="Score the test part too (--set training.test_share).")] = False,
 ) -> None:
     """Train a network on one fold, all folds or every case, export it, and score it on the cases held out."""
     held_out = fold if fold in ("all", "none") else _whole_number("--fold", fold)
@@ -199,6 +204,8 @@ def train(
     print(f"{output}: trained fold {', '.join(map(str, run.trained_folds()))}; each in {output}/fold_*/model")
     if validate and fold != "none":
         _validate(output, dataset)
+    if test:
+        print_scores("Test", _training("validation").score_test_part(output, dataset=dataset), metrics=SHOWN_METRICS)
     _print_page(output)
 
 
@@ -216,7 +223,7 @@ def _validate(run: Path, dataset: Path) -> None:
             progress=lambda what, done, total: watch(done, total, what, news=done == total),
         )
     for index, evaluation in found.items():
-        print_scores(f"Fold {index}", evaluation, metrics=("dice", "hd95", "accuracy"))
+        print_scores(f"Fold {index}", evaluation, metrics=SHOWN_METRICS)
 
 
 def _print_page(run: Path) -> None:
