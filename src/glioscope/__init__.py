@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from glioscope.evaluation import evaluate
     from glioscope.experiment import train_run as train
     from glioscope.phantom import write_phantoms
-    from glioscope.segmentation import segment
+    from glioscope.segmentation import SegmentOptions, segment
 
 __version__ = "0.1.0"
 
-__all__ = ["GlioscopeError", "evaluate", "find_cases", "load_case", "segment", "train", "write_phantoms"]
+__all__ = ["GlioscopeError", "SegmentOptions", "evaluate", "find_cases", "load_case", "segment", "train", "write_phantoms"]
 
 _HOMES = {
     "GlioscopeError": ("errors", "GlioscopeError"),
+    "SegmentOptions": ("segmentation", "SegmentOptions"),
     "evaluate": ("evaluation", "evaluate"),
     "find_cases": ("cases", "find_cases"),
     "load_case": ("cases", "load_case"),
