@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["GlioscopeError", "SegmentOptions", "evaluate", "find_cases", "load_case", "segment", "train", "write_phantoms"]
+__all__ = [
+    "GlioscopeError",
+    "SegmentOptions",
+    "evaluate",
+    "find_cases",
+    "load_case",
+    "segment",
+    "train",
+    "write_phantoms",
+]
 
 _HOMES = {
     "GlioscopeError": ("errors", "GlioscopeError"),
