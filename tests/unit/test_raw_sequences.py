@@ -299,6 +299,14 @@ def test_four_series_without_any_tags_are_told_by_their_images(scans):
     assert left_out == {}
 
 
+def test_a_second_flair_without_tags_is_a_flair(scans):
+    codes = {1: "t2f", 2: "t1n", 3: "t2w", 4: "t2f"}
+    series = [Series(facts(n, time_s=100.0 * n)) for n in codes]
+    chosen, _, left_out = choose(series, {}, reader(scans, codes))
+    assert {code: one.facts.number for code, (one, _) in chosen.items()} == {"t1n": 2, "t2w": 3, "t2f": 4}
+    assert "series 4 was taken" in left_out["series 1"]
+
+
 def test_an_untagged_series_is_told_beside_tagged_ones(scans):
     codes = {1: "t2w", 2: "t1n", 3: "t2f"}
     chosen, _, _ = pick(facts(1, "T2"), facts(2, "T1"), facts(3), read=reader(scans, codes))

@@ -21,6 +21,8 @@ from glioscope.raw.scan import Choice, RawScan
 
 WORDS, TIMING = 4.0, 3.0
 """Points of a description that names the weighting, and of times that fit it."""
+ALIKE = 0.2
+"""A scan this near to the one most like T2, as a share of the range of likeness, is a second FLAIR."""
 NAMES = {"t1n": "T1", "t1c": "T1 with contrast", "t2w": "T2", "t2f": "FLAIR"}
 SHORT_MM = 80.0
 """A volume that covers less than this along its slices holds a part of the brain."""
@@ -378,7 +380,7 @@ def _by_looks(
     unknown: Sequence[Series], known: Sequence[Series], typings: Mapping[int, Typing], read: ReadScan
 ) -> dict[int, str]:
     """Return the kind of each unknown series by comparing images; nothing where fewer than three can be compared."""
-    everything = [*unknown, *known]
+    everything, known_from = [*unknown, *known], len(unknown)
     if len(everything) < 3:
         return {}
     scans = [read(one) for one in everything]
@@ -397,6 +399,10 @@ def _by_looks(
     flair = next((n for n in order if kinds.get(id(everything[n])) == "t2f"), None)
     flair = order[int(np.argmax(like))] if flair is None else flair
     kinds.setdefault(id(everything[flair]), "t2f")
+    if len(order) > 2:  # with fewer, the range says nothing
+        alike_flair = max(like) - ALIKE * np.ptp(like)
+        second = [n for n, r in zip(order, like, strict=True) if r > alike_flair and n < known_from]
+        kinds.update({id(everything[n]): "t2f" for n in second})
     return {id(one): kinds.get(id(one), "t1") for one in unknown}
 
 
@@ -467,7 +473,7 @@ def _best(
     for one in candidates:
         extra, why = _quality(one.facts, injection_s, code)
         later = one.facts.time_s if one.facts.time_s is not None else -1.0
-        scored.append((round(typings[id(one)].points + extra, 2), later, one, why))
+        scored.append((round(typings[id(one)].points + extra, 2) + 0.0, later, one, why))
     scored.sort(key=lambda row: (-row[0], -row[1]))  # of two alike, the later: scans are repeated because of motion
     points, _, best, why = scored[0]
     reason = f"{'; '.join((*verdicts[id(best)][1], *why))} (score {points:g})"
