@@ -17,9 +17,10 @@ from glioscope.volumes import Volume
 def carry_labels(labels: Volume, target: Grid, matrix: Matrix, scheme: LabelScheme) -> NDArray[np.uint8]:
     """Return a label map on another grid, volumes kept.
 
-    Whole tumour, core and enhancing tumour are carried one by one. Each voxel of the target, a thick slice above all,
-    gets the share of it that a region fills, measured at points no further apart than the labels' voxels; the voxels
-    with the largest shares are taken, as many as hold the region's volume. A cut at one half would lose thin rims.
+    Whole tumour, core and enhancing tumour are carried one by one, each within the one before. Each voxel of the
+    target, a thick slice above all, gets the share of it that a region fills, measured at points no further apart than
+    the labels' voxels; the voxels with the largest shares are taken, as many as hold the region's volume. A cut at one
+    half would lose thin rims.
 
     Parameters
     ----------
@@ -41,12 +42,12 @@ def carry_labels(labels: Volume, target: Grid, matrix: Matrix, scheme: LabelSche
     ratio = np.array(target.spacing_mm) / labels.grid.spacing_mm
     split = np.maximum(1, np.ceil(ratio - 0.05)).astype(int)
     fine = _split(target.crop(box), split)
-    regions = []
+    regions = [np.ones(box.shape, bool)]
     for region in regions_from_labels(labels.data, scheme):
         share = resample(Volume(region, labels.grid), fine, matrix)
         parts = share.reshape([v for pair in zip(box.shape, split, strict=True) for v in pair])
-        regions.append(_fullest(parts.mean(axis=(1, 3, 5))))
-    return paste(labels_from_regions(np.stack(regions), scheme), box, target.shape)
+        regions.append(_fullest(parts.mean(axis=(1, 3, 5)), regions[-1]))
+    return paste(labels_from_regions(np.stack(regions[1:]), scheme), box, target.shape)
 
 
 def _landing(labels: Volume, target: Grid, matrix: Matrix) -> Box | None:
@@ -68,10 +69,10 @@ def _split(grid: Grid, factor: NDArray[np.int_]) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def _fullest(share: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the voxels with the largest shares, as many as the shares add up to."""
+def _fullest(share: NDArray[np.float32], within: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the voxels with the largest shares, as many as the shares add up to; all of them `within` a mask."""
     mask = np.zeros(share.shape, bool)
     count = round(float(share.sum(dtype=np.float64)))
-    order = np.argsort(share, axis=None, kind="stable")[::-1][:count]
+    order = np.argsort(np.where(within, share, -1), axis=None, kind="stable")[::-1][:count]
     mask.reshape(-1)[order] = True
-    return mask
+    return mask & within

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.errors import CaseError
-from glioscope.geometry import Box, Grid
+from glioscope.geometry import Box, Grid, cut
 from glioscope.volumes import Volume, atomic_path
 
 Matrix = NDArray[np.float64]
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS to LPS, and back."""
+_SAME_VOXEL = 1e-3
+"""Grids whose voxels lie this close, in voxels, coincide."""
 
 
 def to_itk(volume: Volume) -> sitk.Image:
@@ -106,6 +108,10 @@ def resample(
     (i, j, k)
         On `grid`. Where the grids coincide, the values themselves.
     """
+    step = np.linalg.inv(volume.grid.affine) @ (np.eye(4) if matrix is None else matrix) @ grid.affine
+    exact = _read_off(volume.data, step, grid.shape)
+    if exact is not None:
+        return exact.astype(np.float32, copy=False) if interpolation == "linear" else exact
     kind = volume.data.dtype
     stored = np.uint8 if kind.kind == "b" else np.float32 if kind == np.float16 else kind
     data = volume.data.astype(np.float32 if interpolation == "linear" else stored, copy=False)
@@ -121,6 +127,30 @@ def resample(
     resampler.SetTransform(itk_transform(np.eye(4) if matrix is None else matrix))
     out = sitk.GetArrayFromImage(resampler.Execute(to_itk(Volume(data, volume.grid)))).transpose(2, 1, 0)
     return np.ascontiguousarray(out if interpolation == "linear" else out.astype(kind, copy=False))
+
+
+def _read_off(data: NDArray[Any], step: Matrix, shape: tuple[int, int, int]) -> NDArray[Any] | None:
+    """Return an array's voxels by flips, swaps and shifts alone, or None where they must be interpolated.
+
+    `step` takes indices of the result to indices of `data`. ITK would leave rounding of 1e-6 in every value.
+    """
+    whole = np.round(step)
+    turn = whole[:3, :3].astype(int)
+    off = np.abs(step - whole)[:3] @ [*shape, 1]
+    if (
+        off.max() > _SAME_VOXEL
+        or not (np.abs(turn).sum(axis=0) == 1).all()
+        or not (np.abs(turn).sum(axis=1) == 1).all()
+    ):
+        return None
+    order = np.abs(turn).argmax(axis=0)
+    flips = [axis for axis in range(3) if turn[order[axis], axis] < 0]
+    start = [
+        int(whole[order[a], 3]) if a not in flips else int(data.shape[order[a]] - 1 - whole[order[a], 3])
+        for a in range(3)
+    ]
+    box = Box(tuple(start), tuple(a + n for a, n in zip(start, shape, strict=True)))  # type: ignore[arg-type]
+    return cut(np.flip(data.transpose(order), flips), box)
 
 
 def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
