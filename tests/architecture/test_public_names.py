@@ -24,6 +24,7 @@ def test_public_name_is_found(name: str) -> None:
     assert getattr(glioscope, name).__name__ == attribute
 
 
+@pytest.mark.slow
 def test_train_is_found_where_torch_is() -> None:
     """Elsewhere the missing package is named; a process of its own, as this loads torch."""
     pytest.importorskip("torch")

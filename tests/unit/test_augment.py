@@ -42,6 +42,7 @@ def test_flip_mirrors_left_and_right_of_image_and_mask_alike():
     assert torch.equal(masks, regions.flip(1))
 
 
+@pytest.mark.slow
 def test_identity_matrix_resamples_to_the_same_voxels():
     image, regions = sample()
     matrix = tuple(map(tuple, np.eye(3)))

@@ -30,6 +30,8 @@ from glioscope.raw.resampling import read_transform, resample
 from glioscope.raw.scan import RawPatient, RawScan
 from glioscope.volumes import Volume
 
+pytestmark = pytest.mark.slow
+
 SCHEME = SCHEMES["brats2023"]
 STILL = RegistrationConfig(start_degrees=0, levels_mm=(4.0,))
 

@@ -23,6 +23,8 @@ from glioscope.raw.resampling import (
 )
 from glioscope.volumes import Volume
 
+pytestmark = pytest.mark.slow
+
 OBLIQUE = turn_about([5.0, -3.0, 2.0], [10.0, -20.0, 30.0], [7.0, 0.0, -4.0]) @ np.diag([-1.0, 2.0, 3.0, 1.0])
 SHEARED = np.array([[2.0, 0.3, 0.0, -5.0], [0.0, 1.0, 0.1, 4.0], [0.0, 0.0, 3.0, 9.0], [0.0, 0.0, 0.0, 1.0]])
 

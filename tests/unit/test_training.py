@@ -68,6 +68,7 @@ def train(folder, prepared, settings=SETTINGS, **options):
     return train_fold(files, settings, **options)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_resume_is_uninterrupted(tmp_path, prepared):
     settings = replace(SETTINGS, augment=AugmentConfig(elastic=0.5))
     whole = train(tmp_path / "whole", prepared, settings)
@@ -86,6 +87,7 @@ def test_same_seed_same_bytes_and_resume_is_uninterrupted(tmp_path, prepared):
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_history_has_training_and_validation_of_loss_dice_and_accuracy(tmp_path, prepared):
     train(tmp_path, prepared)
     with (tmp_path / "history.csv").open(newline="") as file:
@@ -95,6 +97,7 @@ def test_history_has_training_and_validation_of_loss_dice_and_accuracy(tmp_path,
     assert all(0 <= float(row["val_accuracy"]) <= 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_it_learns_a_bright_ball(tmp_path, prepared):
     training = replace(SETTINGS.training, steps=60, learning_rate=1e-2, ema=0.9)
     train(tmp_path, prepared, replace(SETTINGS, augment=OFF, training=training))
@@ -103,6 +106,7 @@ def test_it_learns_a_bright_ball(tmp_path, prepared):
     assert float(last["val_dice_WT"]) > 0.8
 
 
+@pytest.mark.slow
 def test_the_notebooks_network_trains_on_the_same_loop(tmp_path, prepared):
     network = NetworkConfig(name="original", outputs="labels", widths=(16, 32, 64, 128, 256), blocks=(1,) * 5)
     settings = replace(
@@ -122,6 +126,7 @@ def test_a_budget_in_minutes_ends_the_run(tmp_path, prepared):
     assert seen[0].fraction == 1
 
 
+@pytest.mark.slow
 def test_early_stop(tmp_path, prepared):
     training = replace(SETTINGS.training, steps=40, validations=20, learning_rate=1e-12, warm_up=0, patience=2)
     seen = []
