@@ -1,0 +1,190 @@
+"""Make the shipped model folder and its card from a validated run: how `src/glioscope/models/starter` was made.
+
+    python scripts/make_starter.py RUN src/glioscope/models/starter [--fold 0]
+
+Everything on the card is measured here or was written by `glioscope train`, on the fold's held-out cases alone: scores
+with intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory.
+Temperatures are fitted on the same held-out cases and stored in model.json.
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glioscope.card import expected_dice_error, held_out_cases, measure_card, subset_table
+from glioscope.cases import naming_scheme
+from glioscope.evaluation import RegionScores, read_rows, summarise
+from glioscope.labels import REGIONS
+from glioscope.runs import Run, processor, read_json, read_model, write_json, write_model
+from glioscope.volumes import write_text
+
+SHIPPED = ("network.xml", "network.bin")
+GROUPS = {"brats2018": "BraTS 2017-2021", "brats2023": "BraTS-Africa 2023"}
+SIZES_ML = ((0, 30), (30, 80), (80, 1000))
+"""Classes of whole-tumour volume."""
+PAPERS = (
+    "Menze et al. 2015, doi 10.1109/TMI.2014.2377694",
+    "Bakas et al. 2017, doi 10.1038/sdata.2017.117",
+    "Baid et al. 2021, arXiv 2107.02314",
+    "Adewole et al. 2023, arXiv 2305.19369",
+)
+
+
+def scores(rows: list[RegionScores], cases: list[str]) -> dict[str, Any]:
+    """Mean, median and interval of Dice, HD95 and lesion-wise Dice by region over some cases."""
+    mine = [row for row in rows if row.case_id in cases]
+    if not mine:
+        return {"cases": 0}
+    summary = summarise(mine)
+    table: dict[str, Any] = {"cases": len(cases)}
+    for region in REGIONS:
+        whole, lesions = summary["brats2021"][region], summary["brats2023-gli"][region]
+        chosen = {"dice": whole["dice"], "hd95_mm": whole["hd95"], "lesion_dice": lesions["lesion_dice"]}
+        table[region] = {
+            name: {
+                "mean": round(value.mean, 4),
+                "median": round(value.median, 4),
+                "interval_95": [round(edge, 4) for edge in value.interval_95],
+            }
+            for name, value in chosen.items()
+        }
+    return table
+
+
+def score_tables(rows: list[RegionScores], groups: dict[str, list[str]]) -> dict[str, Any]:
+    """The scores over all held-out cases, by data set, and by tumour size."""
+    volumes = {row.case_id: row.reference_ml for row in rows if row.protocol == "brats2021" and row.region == "WT"}
+    by_size = {f"{low}-{high} ml": [c for c, v in volumes.items() if low <= v < high] for low, high in SIZES_ML}
+    return {
+        "all": scores(rows, list(volumes)),
+        **{name: scores(rows, cases) for name, cases in groups.items()},
+        "by_size": {name: scores(rows, cases) for name, cases in by_size.items()},
+    }
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The card for people."""
+    lines = [
+        "# Starter network",
+        "",
+        "**For research use only. Not a medical device.** A first network, so that `glioscope segment` works after",
+        "`pip install`: few training cases, a short training. Numbers below are of cases it was not trained on.",
+        "",
+        f"- **Network**: `{card['network']['name']}`, {card['parameters']:,} parameters, OpenVINO form, fp16 weights.",
+        f"- **Trained on**: {len(card['trained_on'])} cases of BraTS 2017-2021 and BraTS-Africa 2023 (see card.json);",
+        f"  {card['training']}. The sources' images were 8-bit copies.",
+        f"- **Held out**: {len(card['held_out'])} cases of the same sources (one of five folds, dealt by patient).",
+        "- **Terms**: BraTS data are for research; cite the papers below when you publish results of this network.",
+        "- **Intended use**: pre-treatment glioma of adults, 1 mm, brain extracted, as BraTS prepares scans.",
+        "- **Not for**: children, operated brains, other diseases, treatment decisions.",
+        "",
+        "## Scores on held-out cases",
+        "",
+        "Dice and HD95 by the rules of BraTS 2021 (empty masks count by its rule), lesion-wise Dice by those of 2023;",
+        "mean, in brackets the 95 % bootstrap interval.",
+        "",
+        "| cases | n | region | Dice | median | HD95, mm | lesion-wise Dice |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    tables = {name: table for name, table in card["scores"].items() if name != "by_size"}
+    tables |= {f"tumour of {name}": table for name, table in card["scores"]["by_size"].items()}
+    for name, table in tables.items():
+        if not table["cases"]:
+            continue
+        for region in REGIONS:
+            dice, far, lesion = (table[region][key] for key in ("dice", "hd95_mm", "lesion_dice"))
+            low, high = dice["interval_95"]
+            lines.append(
+                f"| {name} | {table['cases']} | {region} | {dice['mean']:.3f} ({low:.3f} to {high:.3f}) "
+                f"| {dice['median']:.3f} | {far['mean']:.1f} | {lesion['mean']:.3f} |"
+            )
+    lines += ["", "## Any subset of the sequences", "", "Mean Dice on the held-out cases.", ""]
+    lines += ["| T1 | T1c | T2 | FLAIR | WT | TC | ET |", "|---|---|---|---|---|---|---|"]
+    for row in card["subsets"]:
+        marks = " | ".join("x" if s in row["sequences"] else "" for s in ("t1n", "t1c", "t2w", "t2f"))
+        lines.append(f"| {marks} | {row['WT']:.3f} | {row['TC']:.3f} | {row['ET']:.3f} |")
+    calibration, cost = card["calibration"], card["cost"]
+    lines += [
+        "",
+        "## How far to trust it",
+        "",
+        "| region | temperature | error before | error after | expected Dice is off by |",
+    ]
+    lines += ["|---|---|---|---|---|"]
+    for index, region in enumerate(REGIONS):
+        before, after = calibration["error_before"][index], calibration["error_after"][index]
+        off = card["expected_dice"][region]["mean_absolute_error"]
+        lines.append(f"| {region} | {calibration['temperature'][index]:.2f} | {before:.3f} | {after:.3f} | {off:.3f} |")
+    lines += [
+        "",
+        "Error: expected calibration error over voxels with a probability from 0.01 to 0.99, before and after dividing",
+        "the logits by the temperature, which was fitted on the same cases. Expected Dice: what the network guesses of",
+        "its own score from its probabilities, over all subsets of the sequences; mean absolute error.",
+        "",
+        "## Cost",
+        "",
+        f"{cost['seconds']:.1f} s and {cost['peak_memory_mb']:.0f} MB for one 240×240×155 case, four files to file, the",
+        f"whole process from cold, of which {cost['network_seconds']:.1f} s in the network "
+        f"({cost['processor']['model']}, {cost['processor']['cores']} cores).",
+        "",
+        "## Papers to cite",
+        "",
+        *[f"- {paper}" for paper in PAPERS],
+        "",
+        "Made by `scripts/make_starter.py` from a run of `glioscope train`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--fold", type=int, default=0)
+    options = parser.parse_args()
+    run = Run(options.run)
+    fold = run.fold(options.fold)
+    source = fold / "model"
+    spec = read_model(source)
+    cases = held_out_cases(options.run, options.fold)
+    measured, calibration = measure_card(
+        source, cases, progress=lambda done, total: print(f"{done}/{total}", flush=True)
+    )
+    groups: dict[str, list[str]] = {title: [] for title in GROUPS.values()}
+    for case in cases:
+        groups[GROUPS[naming_scheme(case)]].append(case.case_id)
+    rows = list(read_rows(fold / "evaluation"))
+    history = (fold / "history.csv").read_text(encoding="utf-8").splitlines()
+    last = dict(zip(history[0].split(","), history[-1].split(","), strict=True))
+    card = {
+        "network": spec.network,
+        "parameters": spec.record["parameters"],
+        "training": f"{int(last['step'])} steps in {float(last['seconds']) / 60:.0f} minutes on a CPU",
+        "trained_on": spec.record["trained_on"],
+        "held_out": spec.record["held_out"],
+        "scores": score_tables(rows, groups),
+        "subsets": subset_table(measured),
+        "calibration": {k: np.round(v, 4).tolist() if k != "curve" else v for k, v in asdict(calibration).items()},
+        "expected_dice": expected_dice_error(measured),
+        "cost": read_json(fold / "cost.json", what="cost"),
+        "processor": processor(),
+        "papers": list(PAPERS),
+    }
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in SHIPPED:
+        shutil.copyfile(source / name, options.output / name)
+    record = {key: value for key, value in spec.record.items() if key not in ("trained_on", "held_out")}
+    shipped = replace(spec, name="starter", temperature=calibration.temperature, record=record)
+    write_model(options.output, shipped, SHIPPED)
+    write_json(options.output / "card.json", card)
+    write_text(options.output / "CARD.md", markdown(card))
+    print(json.dumps(card["scores"]["all"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
