@@ -1,4 +1,4 @@
-"""The same masks through other people's programs, where these are installed; `data/expected.json` stands in elsewhere."""
+"""The same masks through other programs, where these are installed; `data/expected.json` stands in elsewhere."""
 
 import numpy as np
 import pytest
