@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from architecture.source import ROOT
+from architecture.source import ROOT, rooms
 from glioscope.cli import app
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -76,6 +76,11 @@ def test_python_blocks_run_in_order(page: Path, tmp_path: Path) -> None:
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
     result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_index_lists_every_room_in_order() -> None:
+    listed = re.findall(r"`(\w+)`(?= ·|$)", (ROOT / "docs" / "index.md").read_text("utf-8"), re.MULTILINE)
+    assert listed == rooms()
 
 
 def test_every_decision_is_listed() -> None:
