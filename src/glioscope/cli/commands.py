@@ -11,7 +11,7 @@ import typer
 
 from glioscope import __version__
 from glioscope.cli.terminal import Watch, print_table
-from glioscope.errors import ConfigError, DependencyError
+from glioscope.errors import ConfigError, DependencyError, GlioscopeError
 
 app = typer.Typer(
     name="glioscope",
@@ -210,9 +210,13 @@ def train(
 
 
 def _draw_curves(fold: Path) -> None:
+    """Draw the curves anew; a picture that cannot be drawn is no reason to lose a training."""
     from glioscope.report import draw_curves
 
-    draw_curves(fold / "history.csv", fold / "curves.png")
+    try:
+        draw_curves(fold / "history.csv", fold / "curves.png")
+    except (GlioscopeError, OSError) as error:
+        print(f"curves not drawn: {error}", file=sys.stderr)
 
 
 def _validate(run: Path, dataset: Path) -> None:
@@ -303,7 +307,18 @@ def evaluate(
     print_scores("Scores", found)
     page = f", {write_evaluation_report(output)}" if report else ""
     print(f"{output / 'cases.csv'}, {output / 'summary.json'}{page}")
+    _print_unscored(found)
     return found.exit_code
+
+
+def _print_unscored(found: Any) -> None:
+    """Say on the error stream which cases got the penalty, and which predictions nothing was known about."""
+    for name in found.missing:
+        print(f"case {name}: no prediction was found; it counts with the protocol's penalty", file=sys.stderr)
+    for name, reason in found.refused.items():
+        print(f"case {name}: refused, it counts with the protocol's penalty: {reason}", file=sys.stderr)
+    for name in found.unmatched:
+        print(f"case {name}: has a prediction but no reference; it was not scored", file=sys.stderr)
 
 
 def print_scores(title: str, found: Any, *, metrics: Collection[str] = ()) -> None:
