@@ -90,7 +90,7 @@ def real_displacements(patient: RawPatient, prepared: PreparedRaw) -> list[dict[
         scan = patient.scans[code]
         if code == prepared.reference:
             continue
-        for _ in range(4):
+        for _ in range(3):
             moved = turn_about(points.mean(axis=0)[:3], rng.uniform(-20, 20, 3), rng.uniform(-20, 20, 3))
             grid = Grid(scan.grid.shape, moved @ scan.grid.affine)
             found = register(Volume(reference.image, reference.grid), Volume(scan.image, grid))

@@ -44,6 +44,8 @@ class RegistrationConfig:
     """Of the joint histogram."""
     samples: int = 120_000
     """Voxels that a step looks at, drawn from the field of view; fewer voxels than that are all looked at."""
+    minimum_information: float = 0.1
+    """Nats; two sequences of one head share 0.4 and more, a head and noise less than 0.05."""
     minimum_contrast: float = 0.1
     """A metric peak lower than this above its surroundings is called doubtful; see `Quality`."""
 
@@ -154,7 +156,10 @@ def _starts(fixed: Volume, moving: Volume, config: RegistrationConfig) -> Iterab
     """Yield first guesses: scanner coordinates, heads' centres, fields' centres; each straight and turned."""
     centre = _centre(fixed)
     field, other_field = (v.grid.affine @ [*(np.array(v.grid.shape) - 1) / 2, 1] for v in (fixed, moving))
-    shifts = [np.zeros(3), _centre(moving) - centre, (other_field - field)[:3]]
+    shifts: list[NDArray[np.float64]] = []
+    for shift in (np.zeros(3), _centre(moving) - centre, (other_field - field)[:3]):
+        if all(np.linalg.norm(shift - known) > config.start_mm / 2 for known in shifts):  # else two finalists are one
+            shifts.append(shift)
     steps = (0.0,) if config.start_degrees == 0 else (-config.start_degrees, 0.0, config.start_degrees)
     for shift, angles in itertools.product(shifts, itertools.product(steps, repeat=3)):
         yield turn_about(centre, angles, shift)
@@ -217,8 +222,8 @@ class _Search:
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=self._step,
             minStep=self._step / 200,
-            numberOfIterations=100,
-            relaxationFactor=0.5,
+            numberOfIterations=150,
+            relaxationFactor=0.8,  # halving stops short: ends of one search lay 0.5 mm apart, with 0.8 they lie 0.01
             gradientMagnitudeTolerance=1e-8,
         )
         method.SetOptimizerScalesFromPhysicalShift()
@@ -265,7 +270,12 @@ def measure_quality(fixed: Volume, moving: Volume, matrix: Matrix, config: Regis
 
 
 def _doubts(quality: Quality, config: RegistrationConfig) -> Iterable[str]:
-    if quality.contrast < config.minimum_contrast:
+    if quality.mutual_information < config.minimum_information:
+        yield (
+            f"the alignment is doubtful: the scans share {quality.mutual_information:.2f} nats of information, "
+            f"{config.minimum_information:.2f} and more is usual; are both of one head?"
+        )
+    elif quality.contrast < config.minimum_contrast:
         yield (
             f"the alignment is doubtful: mutual information peaks by {quality.contrast:.0%}, "
             f"{config.minimum_contrast:.0%} and more is usual; look at the images"

@@ -144,7 +144,7 @@ def _read_off(data: NDArray[Any], step: Matrix, shape: tuple[int, int, int]) -> 
     ):
         return None
     order = np.abs(turn).argmax(axis=0)
-    flips = [axis for axis in range(3) if turn[order[axis], axis] < 0]
+    flips = tuple(axis for axis in range(3) if turn[order[axis], axis] < 0)
     start = [
         int(whole[order[a], 3]) if a not in flips else int(data.shape[order[a]] - 1 - whole[order[a], 3])
         for a in range(3)
