@@ -128,8 +128,8 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         "## Cost",
         "",
-        f"{cost['seconds']:.1f} s and {cost['peak_memory_mb']:.0f} MB for one 240×240×155 case, four files to file, the",
-        f"whole process from cold, of which {cost['network_seconds']:.1f} s in the network "
+        f"{cost['seconds']:.1f} s and {cost['peak_memory_mb']:.0f} MB for one 240×240×155 case, four files to file,",
+        f"the whole process from cold, of which {cost['network_seconds']:.1f} s in the network "
         f"({cost['processor']['model']}, {cost['processor']['cores']} cores).",
         "",
         "## Papers to cite",
