@@ -30,7 +30,7 @@ demo: $(INSTALLED)
 	$(BIN)/glioscope demo --output demo
 
 test: $(INSTALLED)
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST) -rs --cov --cov-report=term
 
 check: lint fast
 
