@@ -104,6 +104,48 @@ def segment(
     return 3 if failed else 0
 
 
+Series = Annotated[
+    str | None,
+    typer.Option(help="With RAW: the DICOM series to take (number, UID, words). Else: a file.", show_default=False),
+]
+
+
+@app.command()
+def prepare(
+    output: Output,
+    raw: Annotated[
+        Path | None, typer.Argument(metavar="RAW", help="One patient: a folder or zip of DICOM, or a folder of NIfTI.")
+    ] = None,
+    t1n: Series = None,
+    t1c: Series = None,
+    t2w: Series = None,
+    t2f: Series = None,
+    case_id: Annotated[str | None, typer.Option(help="Name of the case; default: that of RAW.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Sequence whose grid is the common one.")] = None,
+    brain: Annotated[
+        Literal["builtin", "hd-bet", "synthstrip", "none"], typer.Option(help="Who finds the brain.")
+    ] = "builtin",
+    bias: Annotated[bool, typer.Option("--bias", help="Take out shading with N4.")] = False,
+    steps: Annotated[bool, typer.Option("--steps", help="Write the scans with skull and the transforms too.")] = False,
+) -> None:
+    """Bring a patient's raw scans onto one 1 mm grid, skull off: a case for segment. Offline."""
+    from glioscope.cli.raw import read_raw
+    from glioscope.raw.prepare import PrepareConfig, prepare_raw, write_prepared
+
+    named = {code: value for code, value in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if value}
+    patient = read_raw(raw, named)
+    for choice in patient.choices:
+        print(f"{choice.sequence}: {choice.series}: {choice.reason}")
+    for left_out, reason in patient.left_out.items():
+        print(f"{left_out}: not used: {reason}")
+    prepared = prepare_raw(patient, PrepareConfig(reference=reference, brain=brain, bias=bias))
+    name = case_id or (raw.resolve().name.removesuffix(".zip") if raw else "case")
+    case = write_prepared(prepared, output, name, steps=steps)
+    for problem in prepared.problems:
+        print(problem, file=sys.stderr)
+    print(f"{output / name}: {', '.join(case.sequences)} on one grid; next: glioscope segment {output / name} -o out")
+
+
 @app.command()
 def phantoms(
     output: Output,
