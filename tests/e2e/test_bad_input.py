@@ -171,11 +171,19 @@ def test_labels_that_no_scheme_knows(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stderr
 
 
+LISTENING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("glioscope", run_name="__main__")
+"""
+"""Tests may run as a shell's background job, which ignores Ctrl-C and hands that down to what it starts."""
+
+
 def test_an_interrupted_cohort_goes_on(tmp_path: Path, model: Path) -> None:
     """Ctrl-C after the first case: code 130, nothing half-written, and the same command does the rest."""
     for n in range(40):
         write_tiny_case(tmp_path / "data", f"p{n:02d}", seed=n)
-    command = [sys.executable, "-m", "glioscope", "segment", str(tmp_path / "data"), "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-c", LISTENING, "segment", str(tmp_path / "data"), "-o", str(tmp_path / "out")]
     command += ["--model", str(model), "--no-report"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
