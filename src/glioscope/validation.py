@@ -4,11 +4,10 @@ RUN/fold_k/model ──segment──▶ RUN/fold_k/validation/<case>/ ──eval
                  └─one case, a process of its own──▶ RUN/fold_k/cost.json: seconds and memory
 """
 
-import os
+import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,6 +232,18 @@ def _cost_record(model: Path, cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
+METER = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+child = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps({"seconds": time.perf_counter() - began, "peak": used}))
+sys.exit(child.returncode)
+"""
+"""Runs a command and prints what it cost. A process of its own and small: Linux counts the memory of the parent at the
+moment of the fork as the child's, so a large parent would be measured instead."""
+
+
 def measure_cost(model: Path, case: Case) -> Cost:
     """Segment one case in a fresh process, without a report, and return what it cost.
 
@@ -244,29 +255,15 @@ def measure_cost(model: Path, case: Case) -> Cost:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "glioscope", "segment", str(_place_of(case)), "-o", scratch]
         command += ["--model", str(model), "--no-report"]
-        began = time.perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        assert child.stderr is not None
-        message = child.stderr.read()
-        peak_mb = _wait(child)
-        seconds = time.perf_counter() - began
-        if child.returncode:
-            last = (message.strip().splitlines() or ["no message"])[-1]
+        meter = subprocess.run([sys.executable, "-c", METER, *command], capture_output=True, text=True, check=False)
+        if meter.returncode:
+            last = (meter.stderr.strip().splitlines() or ["no message"])[-1]
             raise RunError(f"case {case.case_id}: segmentation in a process of its own failed: {last}")
+        cost = json.loads(meter.stdout)
         summary = read_json(Path(scratch) / case.case_id / "summary.json", what="cost")
     return Cost(
         case_id=case.case_id,
-        seconds=seconds,
-        peak_memory_mb=peak_mb,
+        seconds=cost["seconds"],
+        peak_memory_mb=cost["peak"] / (1024**2 if sys.platform == "darwin" else 1024),
         network_seconds=float(summary["seconds"]["predict"]),
     )
-
-
-def _wait(child: subprocess.Popen[str]) -> float:
-    """Wait for a process and return its peak memory in MB (nan where the system does not tell)."""
-    if not hasattr(os, "wait4"):
-        child.wait()
-        return float("nan")
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
