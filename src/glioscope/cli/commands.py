@@ -447,8 +447,8 @@ _DEMO_NOTE = """\
 Dice is 1 where prediction and reference agree in full and 0 where they share nothing. WT is the whole tumour, TC its
 core, ET the part that takes up contrast. A network that finds nothing has a Dice of 0, and still calls 99 of 100
 voxels rightly: `original` learns slowly and may stand there after so short a training. Phantoms are easier than
-patients and minutes are a short training: these numbers show that the route works, not how good a network is. It took
-{minutes:.1f} minutes. Look at
+patients and minutes are a short training: these numbers show that the route works, not how good a network is.
+It took {minutes:.1f} minutes. Look at
   {comparison}
   {patient}"""
 
