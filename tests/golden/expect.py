@@ -1,4 +1,4 @@
-"""Scores of the pairs in a folder by other people's programs, written to `expected.json` beside them.
+"""Scores of the made pairs by other people's programs, written to `expected.json` in a folder.
 
     python tests/golden/expect.py tests/golden/data surface-distance
     python tests/golden/expect.py tests/golden/data panoptica          # panoptica
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+from make_pairs import digests, pairs
 from scipy import ndimage
 
 REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,), "NETC": (1,), "SNFH": (2,), "RC": (4,)}
@@ -130,13 +130,10 @@ def main(folder: Path, program: str) -> None:
     path = folder / "expected.json"
     record = json.loads(path.read_text()) if path.is_file() else {"versions": {}, "scores": {}}
     record["versions"][program] = {p: metadata.version(p) for p in packages}
-    for reference in sorted(folder.glob("*-reference.nii.gz")):
-        name = reference.name.removesuffix("-reference.nii.gz")
-        image = nib.load(reference)
-        labels = [np.asarray(nib.load(folder / f"{name}-{s}.nii.gz").dataobj) for s in ("reference", "prediction")]
-        spacing = tuple(float(s) for s in image.header.get_zooms()[:3])
+    record["maps"] = digests()
+    for name, (*maps, spacing) in pairs().items():
         for region, values in REGIONS.items():
-            masks = [np.isin(m, values) for m in labels]
+            masks = [np.isin(m, values) for m in maps]
             for part, scores in score(*masks, spacing).items():
                 if part in LESION_WISE and region not in ("WT", "TC", "ET"):
                     continue  # the regions of 2023

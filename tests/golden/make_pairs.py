@@ -1,11 +1,13 @@
 """Small pairs of label maps with every difficulty that scores stumble over, made by code.
 
-    python tests/golden/make_pairs.py tests/golden/data
+    python tests/golden/make_pairs.py FOLDER
 
-Labels are those of BraTS 2024 (1 NETC, 2 SNFH, 3 ET, 4 RC). The scores in `data/expected.json` come from other people's
-programs, see `expect.py`; nothing here imports Glioscope.
+The maps are never stored: tests make them anew, and `data/expected.json` holds their SHA-256 beside their scores.
+Labels are those of BraTS 2024 (1 NETC, 2 SNFH, 3 ET, 4 RC). The scores come from other people's programs, see
+`expect.py`; nothing here imports Glioscope.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -68,13 +70,23 @@ def pairs() -> dict[str, tuple[np.ndarray, np.ndarray, tuple[float, float, float
     }
 
 
-def main(folder: Path) -> None:
-    """Write every pair into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (reference, prediction, spacing) in pairs().items():
-        for side, labels in (("reference", reference), ("prediction", prediction)):
-            nib.save(nib.Nifti1Image(labels, np.diag([*spacing, 1.0])), folder / f"{name}-{side}.nii.gz")
+def digests() -> dict[str, list[str]]:
+    """Return name to SHA-256 of the voxels of reference and prediction."""
+    return {
+        name: [hashlib.sha256(np.ascontiguousarray(labels, np.uint8).tobytes()).hexdigest() for labels in maps[:2]]
+        for name, maps in pairs().items()
+    }
+
+
+def write_pair(folder: Path, name: str) -> None:
+    """Write `<name>-reference.nii.gz` and `<name>-prediction.nii.gz` into a folder that exists."""
+    reference, prediction, spacing = pairs()[name]
+    for side, labels in (("reference", reference), ("prediction", prediction)):
+        nib.save(nib.Nifti1Image(labels, np.diag([*spacing, 1.0])), folder / f"{name}-{side}.nii.gz")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    for pair in pairs():
+        write_pair(target, pair)
