@@ -6,10 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from glioscope import report, segmentation
+from glioscope import report
+from glioscope.cases import load_case
 from glioscope.errors import CaseError, GeometryError, LabelError, ModelError, RunError
 from glioscope.geometry import Grid
-from glioscope.segmentation import SegmentOptions, default_model, rewrite_reports, segment
+from glioscope.segmentation import SegmentOptions, Worker, default_model, rewrite_reports, segment, worker
+from glioscope.segmentation import case as steps
+from glioscope.segmentation.records import reason
 from glioscope.volumes import read_labels, read_volume, write_volume
 from tiny import LPS, OLD_NAMES, tiny_images, write_tiny_case, write_tiny_model
 
@@ -188,7 +191,7 @@ def test_a_defect_in_one_case_is_named_and_the_others_go_on(
 ) -> None:
     for n in range(2):
         write_tiny_case(tmp_path / "data", f"p{n}", seed=n)
-    true_measure, calls = segmentation.measure, []
+    true_measure, calls = steps.measure, []
 
     def fragile(*args: object, **kwargs: object) -> object:
         calls.append(1)
@@ -196,7 +199,7 @@ def test_a_defect_in_one_case_is_named_and_the_others_go_on(
             raise ZeroDivisionError("by zero")
         return true_measure(*args, **kwargs)
 
-    monkeypatch.setattr(segmentation, "measure", fragile)
+    monkeypatch.setattr(steps, "measure", fragile)
     first, second = segment(tmp_path / "data", tmp_path / "out", model=model, options=PLAIN).outcomes
     assert first.reason.startswith("defect, please report: ZeroDivisionError: by zero (test_segmentation.py:")
     assert second.status == "done"
@@ -206,7 +209,7 @@ def test_a_defect_in_one_case_is_named_and_the_others_go_on(
 
 
 def test_out_of_memory_is_said_in_words() -> None:
-    assert segmentation._reason(MemoryError()).startswith("not enough memory")
+    assert reason(MemoryError()).startswith("not enough memory")
 
 
 def test_the_only_case_raises_its_own_error(tmp_path: Path, model: Path) -> None:
@@ -240,7 +243,7 @@ def test_an_interrupted_cohort_keeps_what_was_done(
 ) -> None:
     for n in range(4):
         write_tiny_case(tmp_path / "data", f"p{n}", seed=n)
-    true_predict, calls = segmentation.predict_case, []
+    true_predict, calls = steps.predict_case, []
 
     def interrupted(*args: object) -> object:
         calls.append(1)
@@ -248,13 +251,13 @@ def test_an_interrupted_cohort_keeps_what_was_done(
             raise KeyboardInterrupt
         return true_predict(*args)
 
-    monkeypatch.setattr(segmentation, "predict_case", interrupted)
+    monkeypatch.setattr(steps, "predict_case", interrupted)
     with pytest.raises(KeyboardInterrupt):
         segment(tmp_path / "data", tmp_path / "out", model=model, options=PLAIN)
     assert [row["case_id"] for row in rows(tmp_path / "out" / "cohort.csv")] == ["p0"]
     assert (tmp_path / "out" / "p1" / "summary.json").is_file()  # was being written: completed
     assert not (tmp_path / "out" / "p2").exists()
-    monkeypatch.setattr(segmentation, "predict_case", true_predict)
+    monkeypatch.setattr(steps, "predict_case", true_predict)
     result = segment(tmp_path / "data", tmp_path / "out", model=model, options=PLAIN)
     assert [o.status for o in result.outcomes] == ["skipped", "skipped", "done", "done"]
 
@@ -307,7 +310,7 @@ def test_a_failing_cohort_page_is_only_logged(
 
 
 def test_a_package_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation, "__file__", str(tmp_path / "segmentation.py"))
+    monkeypatch.setattr(worker, "__file__", str(tmp_path / "segmentation" / "worker.py"))
     with pytest.raises(ModelError, match="this installation has no network; name one with --model FOLDER"):
         segment(tmp_path, tmp_path / "out")
     write_tiny_model(tmp_path / "models" / "starter")
@@ -328,3 +331,27 @@ def test_a_network_of_labels(tmp_path: Path) -> None:
     segment(case, tmp_path / "out", model=tmp_path / "model", options=PLAIN)
     written = read_labels(tmp_path / "out" / case.name / "segmentation.nii.gz").data
     np.testing.assert_array_equal(written, expected_labels())
+
+
+def test_a_worker_keeps_its_model_from_call_to_call(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_load, loads = worker.load_ensemble, []
+
+    def counted(*args: object, **kwargs: object) -> object:
+        loads.append(1)
+        return true_load(*args, **kwargs)
+
+    monkeypatch.setattr(worker, "load_ensemble", counted)
+    cases = [load_case(write_tiny_case(tmp_path / "data", f"p{n}", seed=n)).case for n in range(3)]
+    one = Worker(tmp_path / "out", model=model, options=PLAIN)
+    assert list(one.segment([])) == []
+    assert not loads
+    assert [o.status for o in one.segment(cases[:2])] == ["done", "done"]
+    (tmp_path / "data" / "p2" / "p2-t1c.nii.gz").write_bytes(b"damaged")
+    (failed,) = one.segment(cases[2:])
+    assert "not a readable NIfTI file" in failed.reason
+    with pytest.raises(CaseError, match="not a readable NIfTI file"):
+        list(one.segment(cases[2:], strict=True))
+    assert len(loads) == 1
+    assert not (tmp_path / "out" / "cohort.csv").exists()

@@ -1,0 +1,32 @@
+"""Files to files: a patient or a cohort in, segmentations with their measurements, flags and pages out.
+
+    find ──▶ read ──▶ prepare ──▶ predict ──▶ restore ──▶ write ──▶ measure, check ──▶ report ──▶ summary.json
+             └──── reader's thread ────┘      └────────────────── writer's thread ──────────────────┘
+
+While the network works on one case the next is read and the last is written, never more, so that memory stays flat
+over a cohort. `summary.json` comes last and names the checksums of all that went in: a case whose summary still
+matches is done, and a second run passes over it.
+"""
+
+from glioscope.segmentation.cohort import Place, rewrite_reports, segment
+from glioscope.segmentation.records import (
+    CaseOutcome,
+    OnProgress,
+    SegmentationResult,
+    SegmentOptions,
+    Status,
+)
+from glioscope.segmentation.worker import Worker, default_model
+
+__all__ = [
+    "CaseOutcome",
+    "OnProgress",
+    "Place",
+    "SegmentOptions",
+    "SegmentationResult",
+    "Status",
+    "Worker",
+    "default_model",
+    "rewrite_reports",
+    "segment",
+]

@@ -1,0 +1,191 @@
+"""A cohort: find its cases, pass them through a worker, write the tables and pages over all of them."""
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glioscope.cases import Case, case_of_files, load_case, scan_cases
+from glioscope.errors import CaseError, RunError
+from glioscope.labels import REGIONS, scheme_named
+from glioscope.runs import read_json
+from glioscope.segmentation.records import (
+    CaseOutcome,
+    OnProgress,
+    SegmentationResult,
+    SegmentOptions,
+    reason,
+)
+from glioscope.segmentation.worker import Worker
+from glioscope.volumes import VolumeFile, read_labels, write_text
+
+log = logging.getLogger(__name__)
+
+Place = Path | str | Case
+"""A folder of cases, a Decathlon file, or a case already found."""
+
+
+def segment(
+    inputs: Place | Sequence[Place] | Mapping[str, Path | str],
+    output: Path | str,
+    *,
+    model: Path | str | None = None,
+    options: SegmentOptions = SegmentOptions(),
+    progress: OnProgress = lambda _done, _all, _line: None,
+) -> SegmentationResult:
+    """Segment a case or a cohort and write what was found.
+
+    Parameters
+    ----------
+    inputs : path, Case, several of them, or mapping
+        Folders of cases in any layout; Decathlon files; or one case as ``{"t1n": file, …}`` with any of the sequences.
+    output : path
+        ``<output>/<case>/`` gets segmentation.nii.gz, summary.json and report.html; several cases also cohort.csv
+        and failures.csv.
+    model : path, optional
+        A model folder, or a run folder, whose trained folds then answer together; by default the network that comes
+        with the package.
+
+    Returns
+    -------
+    SegmentationResult
+        A failed case among several is an outcome with its reason. The only case of a call raises instead.
+
+    Raises
+    ------
+    CaseError, GeometryError
+        The only case cannot be used, or there is no case at all.
+    ModelError
+        The model is absent, damaged or does not run.
+    RunError
+        The output cannot be written.
+    """
+    output = Path(output)
+    worker = Worker(output, model=model, options=options)
+    cases, problems = _find(inputs)
+    alone = len(cases) + len(problems) == 1
+    if alone and problems:
+        raise CaseError(next(iter(problems.values())))
+    outcomes = [CaseOutcome(case_id=name, status="failed", reason=why) for name, why in problems.items()]
+    try:
+        for outcome in worker.segment(cases, strict=alone):
+            outcomes.append(outcome)
+            progress(len(outcomes), len(cases) + len(problems), _line(outcome))
+    finally:  # also when interrupted: what was done is listed
+        outcomes.sort(key=lambda o: o.case_id)
+        if not alone and outcomes:
+            _write_tables(output, outcomes)
+            if options.report:
+                _report_cohort(output)
+    return SegmentationResult(output=output, outcomes=tuple(outcomes))
+
+
+def _find(
+    inputs: Place | Sequence[Place] | Mapping[str, Path | str],
+) -> tuple[tuple[Case, ...], dict[str, str]]:
+    if isinstance(inputs, Mapping):
+        return (case_of_files({name: Path(path) for name, path in inputs.items()}),), {}
+    places = [inputs] if isinstance(inputs, Path | str | Case) else list(inputs)
+    cases: dict[str, Case] = {}
+    problems: dict[str, str] = {}
+    for place in places:
+        found, wrong = ((place,), {}) if isinstance(place, Case) else scan_cases(Path(place))
+        problems.update(wrong)
+        for case in found:
+            if case.case_id in cases:
+                raise CaseError(f"case {case.case_id}: lies in two of the inputs; case ids must differ, leave one out")
+            cases[case.case_id] = case
+    return tuple(cases.values()), problems
+
+
+def _report_cohort(output: Path) -> None:
+    """Write the page over all cases; what it shows lies in cohort.csv all the same should that fail."""
+    from glioscope.report import write_cohort_report
+
+    try:
+        write_cohort_report(output)
+    except Exception as error:  # noqa: BLE001
+        log.warning("%s: the page of the cohort could not be made: %s", output, reason(error))
+
+
+def _line(outcome: CaseOutcome) -> str:
+    """Return what a person watching wants to know of one case."""
+    if outcome.summary is None:
+        return f"{outcome.case_id}: failed: {outcome.reason}"
+    if outcome.status == "skipped":
+        return f"{outcome.case_id}: was done"
+    summary = outcome.summary
+    volumes = summary["measurements"]["volumes_ml"]
+    sizes = ", ".join(f"{name} {volumes[name]:.1f} ml" for name in REGIONS if volumes.get(name) is not None)
+    total = sum(summary["seconds"].values())
+    flags = ", ".join(flag["code"] for flag in summary["flags"] if flag["severity"] != "info")
+    return f"{outcome.case_id}: {sizes} in {total:.1f} s" + (f" [{flags}]" if flags else "")
+
+
+def _write_tables(output: Path, outcomes: Sequence[CaseOutcome]) -> None:
+    """Write cohort.csv, a row per case, and failures.csv, a row per failed case (none: the file is removed)."""
+    rows = []
+    for outcome in outcomes:
+        summary = outcome.summary or {}
+        volumes = summary.get("measurements", {}).get("volumes_ml", {})
+        rows.append(
+            {
+                "case_id": outcome.case_id,
+                "status": outcome.status,
+                **{f"{name}_ml": volumes.get(name, "") for name in REGIONS},
+                "flags": " ".join(flag["code"] for flag in summary.get("flags", [])),
+                "seconds": round(sum(summary["seconds"].values()), 3) if summary else "",
+                "reason": outcome.reason,
+            }
+        )
+    _write_csv(output / "cohort.csv", rows)
+    failed = [{"case_id": o.case_id, "reason": o.reason} for o in outcomes if o.status == "failed"]
+    if failed:
+        _write_csv(output / "failures.csv", failed)
+    else:
+        (output / "failures.csv").unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, _line: None) -> tuple[Path, ...]:
+    """Write report.html again for each case below a folder that `segment` wrote, from what is on disk.
+
+    The inputs are read where `summary.json` says they lie. Without probabilities there is no uncertainty to show.
+
+    Raises
+    ------
+    RunError
+        There is no summary below the folder, or one is damaged.
+    CaseError
+        An input is gone.
+    """
+    from glioscope.report import write_case_report, write_cohort_report
+
+    found = sorted(output.rglob("summary.json"))
+    summaries = [(path.parent, read_json(path, what="summary")) for path in found]
+    summaries = [(folder, summary) for folder, summary in summaries if "inputs" in summary]
+    if not summaries:
+        raise RunError(
+            f"{output}: holds no summary.json of a segmented case; give the folder 'glioscope segment' wrote"
+        )
+    written = []
+    for folder, summary in summaries:
+        files = {name: VolumeFile(Path(entry["file"]), entry["channel"]) for name, entry in summary["inputs"].items()}
+        case = Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
+        labels = read_labels(folder / "segmentation.nii.gz").data
+        scheme = scheme_named(summary["scheme"]["name"])
+        write_case_report(folder / "report.html", load_case(case), labels, scheme, summary)
+        written.append(folder / "report.html")
+        progress(len(written), len(summaries), f"{case.case_id}: {folder / 'report.html'}")
+    if (output / "cohort.csv").is_file():
+        written.insert(0, write_cohort_report(output))
+    return tuple(written)

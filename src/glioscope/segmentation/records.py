@@ -1,0 +1,69 @@
+"""What `segment` is told and what it answers."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from glioscope.engines import Device, Precision
+from glioscope.errors import GlioscopeError
+
+Status = Literal["done", "skipped", "failed"]
+OnProgress = Callable[[int, int, str], None]
+"""Called with cases finished, cases in all, and one line on what happened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentOptions:
+    """What to run on and what to write."""
+
+    scheme: str | None = None
+    """Label scheme of the result; None takes that of the input's year, told by its file names."""
+    device: Device = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+    """On the processor; None takes all cores."""
+    mirror: bool = False
+    """Average with the left-right mirror image: twice the time."""
+    save_probabilities: bool = False
+    """Write probability-WT.nii.gz, -TC and -ET as well."""
+    report: bool = True
+    """Write report.html."""
+    overwrite: bool = False
+    """Do all cases again, also those that are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseOutcome:
+    """What became of one case."""
+
+    case_id: str
+    status: Status
+    """`skipped`: an earlier run did it."""
+    summary: Mapping[str, Any] | None = None
+    """What stands in summary.json; None if it failed."""
+    reason: str = ""
+    """Why it failed, one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentationResult:
+    """What became of every case, in order; none is missing."""
+
+    output: Path
+    outcomes: tuple[CaseOutcome, ...]
+
+    def with_status(self, status: Status) -> tuple[CaseOutcome, ...]:
+        """Return the outcomes of one status."""
+        return tuple(o for o in self.outcomes if o.status == status)
+
+
+def reason(error: Exception) -> str:
+    """Return why a case failed, in one line."""
+    if isinstance(error, GlioscopeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs or run the case alone"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"defect, please report: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
