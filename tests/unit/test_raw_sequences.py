@@ -8,8 +8,9 @@ from glioscope.errors import CaseError
 from glioscope.geometry import Grid
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.raw import looks
+from glioscope.raw.choosing import choose
 from glioscope.raw.scan import RawScan
-from glioscope.raw.sequences import Series, SeriesFacts, choose, type_series
+from glioscope.raw.sequences import Series, SeriesFacts, type_series
 from glioscope.raw.words import known_words, plain
 
 SPIN_T1 = {"repetition_ms": 600.0, "echo_ms": 12.0}

@@ -1,8 +1,9 @@
 """A folder or zip of DICOM files to the scans of one patient.
 
-Route: files (`archive`) → headers, without pixels → series → volumes (`slices`) → which sequence each is (`sequences`)
-→ pixels of the chosen ones alone. Headers are read by pydicom; pixels by SimpleITK, whose GDCM decodes every compressed
-transfer syntax met in practice (RLE, JPEG, lossless JPEG, JPEG-LS, JPEG 2000) and applies the rescale slope.
+Route: files (`archive`) → headers, without pixels → series → volumes (`slices`) → what each is (`sequences`,
+`choosing`) → pixels of the chosen ones alone. Headers are read by pydicom; pixels by SimpleITK, whose GDCM decodes
+every compressed transfer syntax met in practice (RLE, JPEG, lossless JPEG, JPEG-LS, JPEG 2000) and applies the rescale
+slope.
 
 Nothing that names the patient leaves this room except inside `DicomSource.headers`.
 """
@@ -22,13 +23,13 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, DependencyError
-from glioscope.geometry import Grid
+from glioscope.geometry import MAX_VOXELS, Grid
 from glioscope.raw.archive import dicom_files
+from glioscope.raw.choosing import choose
 from glioscope.raw.scan import Choice, DicomSource, RawPatient, RawScan
-from glioscope.raw.sequences import Series, SeriesFacts, choose
+from glioscope.raw.sequences import Series, SeriesFacts
 from glioscope.raw.slices import Frame, Stack, Tags, frames_of, stack, stacks
 from glioscope.raw.words import known_words
-from glioscope.volumes import MAX_VOXELS
 
 _NO_VOLUME = {
     "EncapsulatedPDFStorage": "a document (PDF)",
