@@ -164,7 +164,7 @@ def timed(name: str, folder: Path, cases: list[str], python: str = sys.executabl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--others", type=int, default=5, help="pairs that the other packages are timed on")
+    parser.add_argument("--others", type=int, default=5, help="pairs that the other packages are timed on; 0: none")
     parser.add_argument("--references", type=Path)
     parser.add_argument(
         "--python", action="append", default=[], metavar="NAME=FILE", help="another package's own Python; repeatable"
@@ -188,12 +188,10 @@ def main() -> None:
             "pairs_of": str(options.references.name) if options.references else "synthetic",
             "one_pair": timed("glioscope", folder, cases[:1]),
             "all_pairs": timed("glioscope", folder, cases),
-            "same_pairs": {"glioscope": timed("glioscope", folder, cases[: options.others])},
         }
-        others = dict(entry.split("=", 1) for entry in options.python)
-        for name in ("monai", "panoptica"):
-            work = timed(name, folder, cases[: options.others], others.get(name, sys.executable))
-            record["same_pairs"][name] = work
+        pythons = dict(entry.split("=", 1) for entry in options.python)
+        if same := cases[: options.others]:
+            record["same_pairs"] = {name: timed(name, folder, same, pythons.get(name, sys.executable)) for name in WORK}
     text = json.dumps(record, indent=1)
     if options.output:
         options.output.write_text(text + "\n", encoding="utf-8")

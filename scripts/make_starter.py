@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from glioscope.card import expected_dice_error, held_out_cases, measure_card, subset_table
+from glioscope.card import expected_dice_error, measure_card, subset_table
 from glioscope.cases import naming_scheme
 from glioscope.evaluation import RegionScores, read_rows, summarise
 from glioscope.labels import REGIONS
 from glioscope.runs import Run, processor, read_json, read_model, write_json, write_model
+from glioscope.validation import held_out_cases
 from glioscope.volumes import write_text
 
 SHIPPED = ("network.xml", "network.bin")
@@ -151,7 +152,7 @@ def main() -> None:
     fold = run.fold(options.fold)
     source = fold / "model"
     spec = read_model(source)
-    cases = held_out_cases(options.run, options.fold)
+    _, cases = held_out_cases(run, options.fold)
     measured, calibration = measure_card(
         source, cases, progress=lambda done, total: print(f"{done}/{total}", flush=True)
     )

@@ -3,8 +3,8 @@
 All of it is measured on held-out cases of a run, so a card never quotes what the network was trained on.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import spearmanr
 
-from glioscope.cases import Case, load_case, scan_cases
-from glioscope.engines import load_engine
-from glioscope.errors import RunError
-from glioscope.inference import InferenceConfig, predict_logits, probabilities_from_logits, regions_from_probabilities
+from glioscope.cases import Case, load_case
+from glioscope.engines import Engine, load_engine
+from glioscope.errors import CaseError, ModelError
+from glioscope.inference import InferenceConfig, predict_case, predict_logits, regions_from_probabilities
 from glioscope.labels import REGIONS
 from glioscope.metrics import dice
-from glioscope.preprocessing import prepare
+from glioscope.preprocessing import PreparedCase, prepare
 from glioscope.quality import expected_dice
-from glioscope.runs import Run, read_json, read_model, settings
+from glioscope.runs import ModelSpec, read_model, settings
 
 BINS = 10
 """Of the calibration curve."""
@@ -59,37 +59,19 @@ def subsets(sequences: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(subset for size in sizes for subset in combinations(sequences, size))
 
 
-def held_out_cases(run_folder: Path, fold: int, *, dataset: Path | None = None) -> list[Case]:
-    """Return the cases a fold did not train on.
-
-    Raises
-    ------
-    RunError
-        Some of them are gone.
-    """
-    run = Run(run_folder)
-    place = dataset or Path(read_json(run.folder / "record.json", what="run")["dataset"])
-    found = {case.case_id: case for case in scan_cases(place)[0]}
-    wanted = run.folds()[fold].validation
-    absent = [name for name in wanted if name not in found]
-    if absent:
-        raise RunError(f"{place}: lacks {', '.join(absent[:3])} of fold {fold}; name the folder with --dataset")
-    return [found[name] for name in wanted]
-
-
 def measure_card(
-    model: Path,
-    cases: Sequence[Case],
-    *,
-    only_full: bool = False,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    model: Path, cases: Sequence[Case], *, progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> tuple[list[SubsetScore], Calibration]:
-    """Segment each case from each subset of its sequences, and fit the temperatures on the full set.
+    """Fit the temperatures on all sequences, then segment each case from each subset of its sequences with them.
 
     Parameters
     ----------
-    only_full : bool
-        Leave the 14 proper subsets out.
+    model : Path
+        Of a network with region outputs; its own temperatures are not used.
+    cases : sequence of Case
+        With references; none of them trained on.
+    progress : callable
+        Called with passes over a case done, and in all: two for each case.
 
     Returns
     -------
@@ -97,35 +79,55 @@ def measure_card(
         Cases × subsets.
     calibration : Calibration
         Of the full set of sequences.
+
+    Raises
+    ------
+    ModelError
+        The network gives labels: a temperature for each region is not defined there.
     """
     spec = read_model(model)
+    if spec.outputs != "regions":
+        raise ModelError(f"{model}: gives {spec.outputs}; calibration is defined for networks that give regions")
     engine = load_engine(model)
-    config = settings(InferenceConfig, {"inference": {"divisor": spec.divisor, **spec.inference}}, "inference")
-    wanted = subsets(spec.sequences)[:1] if only_full else subsets(spec.sequences)
-    scores: list[SubsetScore] = []
+    table = {"divisor": spec.divisor, **spec.inference}
+    config = settings(InferenceConfig, {"inference": table}, "inference")
     sampled: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
     for index, case in enumerate(cases):
-        prepared = prepare(load_case(case), spec.preprocessing)
-        reference = prepared.reference
-        assert reference is not None
-        for subset in wanted:
-            shown = np.array([name in subset for name in spec.sequences]) & prepared.presence
-            image = prepared.image * shown[:, None, None, None]
-            logits = predict_logits(engine, image, shown, config)
-            probabilities = probabilities_from_logits(logits, spec.outputs, spec.temperature)
-            regions = regions_from_probabilities(probabilities, config, outputs=spec.outputs)
-            scores.append(
-                SubsetScore(
-                    case_id=case.case_id,
-                    subset=subset,
-                    dice=_triple([_dice(r, p) for r, p in zip(reference, regions, strict=True)]),
-                    expected=_triple([expected_dice(p, r) for p, r in zip(probabilities, regions, strict=True)]),
-                )
-            )
-            if len(subset) == len(spec.sequences):
-                sampled.append(_sample(logits, reference, prepared.brain, seed=index))
-        progress(index + 1, len(cases))
-    return scores, _calibrate(sampled)
+        prepared, reference = _prepared(case, spec)
+        logits = predict_logits(engine, prepared.image, prepared.presence, config)
+        sampled.append(_sample(logits, reference, prepared.brain, seed=index))
+        progress(index + 1, 2 * len(cases))
+    calibration = _calibrate(sampled)
+    calibrated = replace(config, temperature=calibration.temperature)
+    scores: list[SubsetScore] = []
+    for index, case in enumerate(cases):
+        scores += _subset_scores(engine, case, spec, calibrated)
+        progress(len(cases) + index + 1, 2 * len(cases))
+    return scores, calibration
+
+
+def _prepared(case: Case, spec: ModelSpec) -> tuple[PreparedCase, NDArray[np.bool_]]:
+    prepared = prepare(load_case(case), spec.preprocessing)
+    if prepared.reference is None:
+        raise CaseError(f"case {case.case_id}: has no reference; a card is measured on cases that have one")
+    return prepared, prepared.reference
+
+
+def _subset_scores(engine: Engine, case: Case, spec: ModelSpec, config: InferenceConfig) -> Iterator[SubsetScore]:
+    prepared, reference = _prepared(case, spec)
+    for subset in subsets(spec.sequences):
+        shown = np.array([name in subset for name in spec.sequences]) & prepared.presence
+        if not shown.any():  # a case without these sequences says nothing of this subset
+            continue
+        seen = replace(prepared, image=prepared.image * shown[:, None, None, None], presence=shown)
+        probabilities = predict_case(engine, seen, spec.outputs, config)
+        regions = regions_from_probabilities(probabilities, config, voxel_ml=prepared.grid.voxel_volume_ml)
+        yield SubsetScore(
+            case_id=case.case_id,
+            subset=subset,
+            dice=_triple([_dice(r, p) for r, p in zip(reference, regions, strict=True)]),
+            expected=_triple([expected_dice(p, r) for p, r in zip(probabilities, regions, strict=True)]),
+        )
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
@@ -149,7 +151,7 @@ def _sample(
     """Return logits and truth, (3, n) each, of brain voxels drawn evenly."""
     inside = np.flatnonzero(brain)
     chosen = np.random.default_rng(seed).choice(inside, size=min(count, inside.size), replace=False)
-    return logits.reshape(len(logits), -1)[:3, chosen], reference.reshape(3, -1)[:, chosen]
+    return logits.reshape(3, -1)[:, chosen], reference.reshape(3, -1)[:, chosen]
 
 
 def _calibrate(sampled: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Calibration:

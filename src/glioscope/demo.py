@@ -30,7 +30,6 @@ SETTINGS = (
     "training.window=brain",
     "training.minimum_tumour=0",
     "training.validations=8",
-    "inference.minimum_lesion_voxels=18",  # 0.5 ml at 3 mm
 )
 """What both networks share here."""
 

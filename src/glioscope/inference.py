@@ -8,6 +8,7 @@ shows and the middle of a tile, which sees most around it, counts most. Files, m
 of `segmentation`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, product
@@ -48,10 +49,10 @@ class InferenceConfig:
     """Logits of WT, TC, ET are divided by these, so that probabilities are calibrated; for labels the first holds."""
     thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Probability of WT, TC, ET from which a voxel belongs to the region (not for labels: there the greatest wins)."""
-    minimum_lesion_voxels: int = 0
-    """Connected parts of the whole tumour below this size are removed."""
-    minimum_et_voxels: int = 0
-    """Enhancing tumour of fewer voxels in all becomes core: so little of it is more often a vessel than tumour."""
+    minimum_lesion_ml: float = 0.0
+    """Connected parts of the whole tumour below this volume are removed."""
+    minimum_et_ml: float = 0.0
+    """Enhancing tumour of less in all becomes core: so little of it is more often a vessel than tumour."""
 
     def __post_init__(self) -> None:
         if self.divisor < 1 or any(n < 1 or n % self.divisor for n in self.patch):
@@ -62,6 +63,11 @@ class InferenceConfig:
             raise ConfigError(f"inference.mirror_axes is {self.mirror_axes}; choose from 0, 1, 2")
         if len(self.temperature) != 3 or min(self.temperature) <= 0:
             raise ConfigError(f"inference.temperature is {self.temperature}; three numbers above 0 are needed")
+        if min(self.minimum_lesion_ml, self.minimum_et_ml) < 0:
+            raise ConfigError(
+                f"inference.minimum_lesion_ml is {self.minimum_lesion_ml} and minimum_et_ml {self.minimum_et_ml}; "
+                "volumes start at 0"
+            )
         if len(self.thresholds) != 3 or not all(0 < t < 1 for t in self.thresholds):
             raise ConfigError(f"inference.thresholds is {self.thresholds}; three numbers between 0 and 1 are needed")
 
@@ -195,7 +201,7 @@ def probabilities_from_logits(
 
 
 def regions_from_probabilities(
-    probabilities: NDArray[np.float32], config: InferenceConfig, *, outputs: Outputs = "regions"
+    probabilities: NDArray[np.float32], config: InferenceConfig, *, voxel_ml: float, outputs: Outputs = "regions"
 ) -> NDArray[np.bool_]:
     """Return WT, TC, ET as masks, nested: ET within TC within WT.
 
@@ -206,6 +212,8 @@ def regions_from_probabilities(
     ----------
     probabilities : (3, i, j, k) float32
         Of WT, TC, ET.
+    voxel_ml : float
+        Volume of a voxel: the smallest sizes are volumes, so that they hold at any spacing.
 
     Returns
     -------
@@ -220,9 +228,10 @@ def regions_from_probabilities(
         regions = probabilities >= np.asarray(config.thresholds, np.float32)[:, None, None, None]
         regions[1] |= regions[2]
         regions[0] |= regions[1]
-    if config.minimum_lesion_voxels > 1 and regions[0].any():
-        regions &= cc3d.dust(regions[0], threshold=config.minimum_lesion_voxels, connectivity=26) > 0
-    if 0 < np.count_nonzero(regions[2]) < config.minimum_et_voxels:
+    smallest = math.ceil(config.minimum_lesion_ml / voxel_ml - 1e-6)  # voxels; 0.5 / 0.001 is not quite 500
+    if smallest > 1 and regions[0].any():
+        regions &= cc3d.dust(regions[0], threshold=smallest, connectivity=26) > 0
+    if np.count_nonzero(regions[2]) * voxel_ml < config.minimum_et_ml - 1e-9:
         regions[2] = False
     return regions
 

@@ -83,9 +83,37 @@ def validate_run(
     chosen = run.trained_folds() if folds is None else tuple(folds)
     if not chosen:
         raise RunError(f"{run_folder}: has no trained fold yet; let 'glioscope train' finish one")
+    return {fold: _validate_fold(run, fold, dataset, protocols, progress) for fold in chosen}
+
+
+def held_out_cases(run: Run, fold: int, *, dataset: Path | None = None) -> tuple[Path, list[Case]]:
+    """Return the data set, and the cases that a fold did not train on.
+
+    Parameters
+    ----------
+    dataset : Path, optional
+        Where the cases lie now; by default where they lay in training.
+
+    Raises
+    ------
+    RunError
+        The fold held none out.
+    CaseError
+        A held-out case is gone from the data set.
+    """
+    wanted = run.folds()[fold].validation
+    if not wanted:
+        raise RunError(f"{run.folder}: fold {fold} held no case out; there is nothing to validate on")
+    return _cases_of(run, wanted, f"fold {fold}", dataset)
+
+
+def _cases_of(run: Run, wanted: Sequence[str], part: str, dataset: Path | None) -> tuple[Path, list[Case]]:
     place = dataset or Path(read_json(run.folder / "record.json", what="run")["dataset"])
     found = {case.case_id: case for case in scan_cases(place)[0]}
-    return {fold: _validate_fold(run, fold, found, place, protocols, progress) for fold in chosen}
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of {part}; name the folder with --dataset")
+    return place, [found[name] for name in wanted]
 
 
 def score_test_part(
@@ -113,13 +141,9 @@ def score_test_part(
     wanted = run.test_cases()
     if not wanted:
         raise RunError(f"{run_folder}: set no test part aside; train with --set training.test_share=0.15")
-    place = dataset or Path(read_json(run.folder / "record.json", what="run")["dataset"])
-    found = {case.case_id: case for case in scan_cases(place)[0]}
-    absent = [name for name in wanted if name not in found]
-    if absent:
-        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of the test part; name the folder with --dataset")
+    place, cases = _cases_of(run, wanted, "the test part", dataset)
     segment(
-        [found[name] for name in wanted],
+        cases,
         run.folder / "test",
         model=run.folder,
         options=SegmentOptions(report=False),
@@ -130,15 +154,10 @@ def score_test_part(
 
 
 def _validate_fold(
-    run: Run, fold: int, found: dict[str, Case], place: Path, protocols: Sequence[str], progress: Progress
+    run: Run, fold: int, dataset: Path | None, protocols: Sequence[str], progress: Progress
 ) -> Evaluation:
-    wanted = run.folds()[fold].validation
-    absent = [name for name in wanted if name not in found]
-    if absent:
-        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of fold {fold}; name the folder with --dataset")
-    if not wanted:
-        raise RunError(f"{run.folder}: fold {fold} held no case out; there is nothing to validate on")
-    cases = [found[name] for name in wanted]
+    place, cases = held_out_cases(run, fold, dataset=dataset)
+    wanted = [case.case_id for case in cases]
     output = run.fold(fold) / "validation"
     segment(
         cases,
@@ -150,11 +169,6 @@ def _validate_fold(
     evaluation = evaluate(output, place, run.fold(fold) / "evaluation", protocols, cases=wanted, progress=progress)
     write_json(run.fold(fold) / "cost.json", _cost_record(run.fold(fold) / "model", cases))
     return evaluation
-
-
-def _place_of(case: Case) -> Path:
-    file = next(iter(case.sequences.values()))
-    return file.path if file.channel is not None else file.path.parent
 
 
 def run_rows(run_folder: Path) -> list[RegionScores]:
@@ -253,17 +267,25 @@ def measure_cost(model: Path, case: Case) -> Cost:
         The process failed; its last line is the message.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "glioscope", "segment", str(_place_of(case)), "-o", scratch]
+        command = [sys.executable, "-m", "glioscope", "segment", *_as_arguments(case), "-o", scratch]
         command += ["--model", str(model), "--no-report"]
         meter = subprocess.run([sys.executable, "-c", METER, *command], capture_output=True, text=True, check=False)
         if meter.returncode:
             last = (meter.stderr.strip().splitlines() or ["no message"])[-1]
             raise RunError(f"case {case.case_id}: segmentation in a process of its own failed: {last}")
         cost = json.loads(meter.stdout)
-        summary = read_json(Path(scratch) / case.case_id / "summary.json", what="cost")
+        summary = read_json(next(Path(scratch).glob("*/summary.json")), what="cost")
     return Cost(
         case_id=case.case_id,
         seconds=cost["seconds"],
         peak_memory_mb=cost["peak"] / (1024**2 if sys.platform == "darwin" else 1024),
         network_seconds=float(summary["seconds"]["predict"]),
     )
+
+
+def _as_arguments(case: Case) -> list[str]:
+    """Return what names this case alone to `glioscope segment`, whatever else lies in its folder."""
+    files = case.sequences.items()
+    if any(file.channel is not None for _, file in files):  # Decathlon: all sequences in one file
+        return [str(next(iter(case.sequences.values())).path)]
+    return [part for name, file in files for part in (f"--{name}", str(file.path))]

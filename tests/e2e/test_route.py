@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from glioscope.cases import find_cases
 from glioscope.phantom import PhantomConfig, write_phantoms
+from glioscope.validation import measure_cost
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -82,6 +85,14 @@ def test_cost_is_measured_in_a_process_of_its_own(route):
     cost = json.loads((route / "standard" / "fold_0" / "cost.json").read_text())
     assert 0 < cost["network_seconds"] < cost["seconds"]
     assert cost["peak_memory_mb"] > 50
+
+
+def test_cost_of_a_case_that_shares_its_folder_with_others(route, tmp_path):
+    """Names the case's files: given their folder, `segment` would take all cases in it."""
+    for file in (route / "data").rglob("*.nii.gz"):
+        shutil.copy(file, tmp_path / file.name)
+    case = find_cases(tmp_path)[1]
+    assert measure_cost(route / "standard" / "fold_0" / "model", case).case_id == case.case_id
 
 
 def test_a_run_has_a_page(route):

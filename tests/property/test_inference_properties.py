@@ -64,7 +64,9 @@ def test_probabilities_and_regions_are_sound(seed, outputs, temperature) -> None
     probabilities = probabilities_from_logits(logits, outputs, (temperature,) * 3)
     assert probabilities.min() >= 0
     assert probabilities.max() <= 1 + 1e-6
-    whole, core, enhancing = regions_from_probabilities(probabilities, InferenceConfig(), outputs=outputs)
+    whole, core, enhancing = regions_from_probabilities(
+        probabilities, InferenceConfig(), voxel_ml=0.001, outputs=outputs
+    )
     assert not (core & ~whole).any()
     assert not (enhancing & ~core).any()
     if outputs == "labels":

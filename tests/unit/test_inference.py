@@ -104,14 +104,14 @@ def test_labels_are_decided_by_the_most_probable_one() -> None:
     """Whole tumour has 0.6, but background is the most probable single label: no tumour."""
     logits = np.log(np.array([[0.4, 0.2, 0.2, 0.2], [0.1, 0.2, 0.1, 0.6], [0.1, 0.2, 0.5, 0.2]])).T
     probabilities = probabilities_from_logits(logits.astype(np.float32).reshape(4, 3, 1, 1), "labels")
-    regions = regions_from_probabilities(probabilities, InferenceConfig(), outputs="labels")
+    regions = regions_from_probabilities(probabilities, InferenceConfig(), voxel_ml=0.001, outputs="labels")
     assert regions[..., 0, 0].T.tolist() == [[False] * 3, [True] * 3, [True, False, False]]
 
 
 def test_regions_are_nested_and_cut_at_their_thresholds() -> None:
     probabilities = np.array([[0.5, 0.4, 0.2], [0.2, 0.1, 0.6], [0.9, 0.29, 0.1]], np.float32).T.reshape(3, 3, 1, 1)
     config = InferenceConfig(thresholds=(0.5, 0.3, 0.5))
-    regions = regions_from_probabilities(probabilities, config)
+    regions = regions_from_probabilities(probabilities, config, voxel_ml=0.001)
     assert regions[..., 0, 0].T.tolist() == [[True, True, False], [True, True, True], [True, False, False]]
 
 
@@ -119,23 +119,41 @@ def test_specks_go_with_all_that_is_in_them() -> None:
     probabilities = np.zeros((3, 6, 6, 6), np.float32)
     probabilities[:, 0, 0, 0] = 1
     probabilities[:, 3:6, 3:6, 3:6] = 1
-    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_lesion_voxels=5))
+    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_lesion_ml=0.01), voxel_ml=0.002)
     assert not regions[:, 0, 0, 0].any()
     assert regions.sum() == 3 * 27
+
+
+@pytest.mark.parametrize(("voxel_ml", "kept"), [(0.001, 0), (0.0270, 27)])
+def test_a_part_is_small_by_its_volume_not_its_voxels(voxel_ml: float, kept: int) -> None:
+    """27 voxels are 0.027 ml at 1 mm and 0.729 ml at 3 mm; the limit of 0.5 ml lies between."""
+    probabilities = np.zeros((3, 6, 6, 6), np.float32)
+    probabilities[0, 3:6, 3:6, 3:6] = 1
+    config = InferenceConfig(minimum_lesion_ml=0.5)
+    assert regions_from_probabilities(probabilities, config, voxel_ml=voxel_ml)[0].sum() == kept
+
+
+def test_a_part_of_just_the_limit_stays() -> None:
+    probabilities = np.zeros((3, 10, 10, 10), np.float32)
+    probabilities[0, :5] = 1  # 500 voxels of 1 mm: 0.5 ml
+    config = InferenceConfig(minimum_lesion_ml=0.5)
+    assert regions_from_probabilities(probabilities, config, voxel_ml=0.001)[0].sum() == 500
+    probabilities[0, 0, 0, 0] = 0
+    assert regions_from_probabilities(probabilities, config, voxel_ml=0.001)[0].sum() == 0
 
 
 def test_a_trace_of_enhancement_becomes_core() -> None:
     probabilities = np.ones((3, 2, 2, 2), np.float32)
     probabilities[2, 0] = 0
-    assert regions_from_probabilities(probabilities, InferenceConfig(minimum_et_voxels=4))[2].sum() == 4
-    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_et_voxels=5))
+    assert regions_from_probabilities(probabilities, InferenceConfig(minimum_et_ml=0.004), voxel_ml=0.001)[2].sum() == 4
+    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_et_ml=0.005), voxel_ml=0.001)
     assert regions[2].sum() == 0
     assert regions[1].all()
 
 
 def test_nothing_stays_nothing() -> None:
-    config = InferenceConfig(minimum_lesion_voxels=5, minimum_et_voxels=5)
-    assert not regions_from_probabilities(np.zeros((3, 4, 4, 4), np.float32), config).any()
+    config = InferenceConfig(minimum_lesion_ml=0.5, minimum_et_ml=0.5)
+    assert not regions_from_probabilities(np.zeros((3, 4, 4, 4), np.float32), config, voxel_ml=0.001).any()
 
 
 def test_predict_case_knows_the_presence(tmp_path: Path) -> None:
