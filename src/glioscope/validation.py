@@ -207,9 +207,12 @@ def compare_runs(run_folders: Sequence[Path], output: Path) -> Path:
     names = _distinct_names(run_folders)
     methods = {name: run_rows(folder) for name, folder in zip(names, run_folders, strict=True)}
     costs = {name: run_cost(folder) for name, folder in zip(names, run_folders, strict=True)}
-    write_comparison(compare_methods(methods, protocol=COMPARED_BY, regions=REGIONS), output)
+    comparison = compare_methods(methods, protocol=COMPARED_BY, regions=REGIONS)
+    write_comparison(comparison, output)
     page = output / "comparison.html"
-    write_comparison_report(page, methods, costs={name: cost for name, cost in costs.items() if cost})
+    write_comparison_report(
+        page, methods, comparison=comparison, costs={name: cost for name, cost in costs.items() if cost}
+    )
     return page
 
 

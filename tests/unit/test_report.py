@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from glioscope.cases import Case, LoadedCase, load_case
 from glioscope.errors import CaseError, GeometryError, RunError
-from glioscope.evaluation import RegionScores, read_rows
+from glioscope.evaluation import RegionScores, as_markdown, compare_methods, read_rows
 from glioscope.evaluation.tables import rows_as_csv
 from glioscope.geometry import Grid, reorient
 from glioscope.labels import regions_from_labels, scheme_named
@@ -382,26 +383,33 @@ def test_evaluation_report_without_summary_or_files(tmp_path: Path) -> None:
         write_evaluation_report(tmp_path)
 
 
-def test_comparison_report(tmp_path: Path) -> None:
+def test_comparison_page_shows_the_numbers_of_the_tables(tmp_path: Path) -> None:
+    """Both are made from one comparison: whatever stands in comparison.md stands on the page."""
     out = evaluation(tmp_path / "out")
     methods = {"original": read_rows(out), "standard": rows(0.1, cases=4)}
+    comparison = compare_methods(methods, protocol="whole")
     costs = {"original": {"seconds_per_case": 6.25}, "standard": {"seconds_per_case": 1.5}}
-    write_comparison_report(tmp_path / "compare.html", methods, costs=costs)
+    write_comparison_report(tmp_path / "compare.html", methods, comparison=comparison, costs=costs)
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert_complete(page)
-    assert "The same 4 cases" in page
+    assert "The same 4 cases, protocol whole" in page
     assert "1 case left out" in page
-    assert "+0.100" in page
-    assert "4 of 4" in page
     assert "6.25" in page
+    cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", page)]
+    assert "+0.100" in cells
+    for line in as_markdown(comparison).splitlines():
+        words = [word.strip() for word in line.strip("|").split("|")]
+        if words[0] in ("WT", "TC", "ET") and words[1] == "dice":
+            assert {words[5], words[6], f"+{words[7]}", words[8], words[9], words[10]} <= set(cells), line
 
 
-def test_nothing_to_compare(tmp_path: Path) -> None:
-    other = [RegionScores(case_id="other", protocol="whole", region="WT", scores={"dice": 1.0})]
-    with pytest.raises(CaseError, match="share no case"):
-        write_comparison_report(tmp_path / "c.html", {"a": rows(0), "b": other})
-    with pytest.raises(CaseError, match="share no protocol"):
-        write_comparison_report(tmp_path / "c.html", {"a": rows(0), "b": []})
+def test_comparison_where_methods_differ_most_comes_first(tmp_path: Path) -> None:
+    other = [replace(row, scores={"dice": 0.9, "hd95": 1.0}) for row in rows(0.0)]  # case-0 gains most: 0.5 to 0.9
+    methods = {"a": rows(0.0), "b": other}
+    write_comparison_report(tmp_path / "c.html", methods, comparison=compare_methods(methods, protocol="whole"))
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    places = [page.index(f'<th scope="row">case-{n}</th>') for n in range(5)]
+    assert places == sorted(places)
 
 
 def test_charts_of_nothing_are_empty_not_broken() -> None:

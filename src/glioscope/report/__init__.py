@@ -1,7 +1,7 @@
 """Pictures and pages: one self-contained HTML file per case, cohort, run, evaluation or comparison.
 
 `style` holds the colours, `images` turns volumes into pictures, `figures` draws charts, `viewer` packs volumes for the
-slice viewer, `page` fills templates; `case`, `cohort`, `run` and `scores` put them together.
+slice viewer, `page` fills templates; `case`, `cohort`, `run`, `scores` and `comparison` put them together.
 
 Each loads when its first name is used: a page of a case needs no charts, and charts take a second to load.
 """
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glioscope.report.case import write_case_report
     from glioscope.report.cohort import write_cohort_report
+    from glioscope.report.comparison import write_comparison_report
     from glioscope.report.figures import draw_curves
     from glioscope.report.run import draw_sample, write_run_report
-    from glioscope.report.scores import write_comparison_report, write_evaluation_report
+    from glioscope.report.scores import write_evaluation_report
 
 __all__ = [
     "draw_curves",
@@ -31,7 +32,7 @@ _HOMES = {
     "draw_sample": "run",
     "write_case_report": "case",
     "write_cohort_report": "cohort",
-    "write_comparison_report": "scores",
+    "write_comparison_report": "comparison",
     "write_evaluation_report": "scores",
     "write_run_report": "run",
 }

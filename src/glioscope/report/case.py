@@ -18,7 +18,7 @@ from glioscope.errors import GeometryError, LabelError
 from glioscope.labels import LabelScheme, convert_labels, detect_scheme, scheme_named
 from glioscope.measure import measure
 from glioscope.report import images as im
-from glioscope.report.page import Still, flatten, still, write_page
+from glioscope.report.page import Still, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.report.viewer import viewer_data
 from glioscope.volumes import atomic_path
@@ -82,12 +82,11 @@ def write_case_report(
         "predicted_dice": summary.get("predicted_dice") or {},
         "names": scene.names,
         "found": found,
-        "sequences": _sequence_row(scene, at),
+        "sequences": sequence_stills(scene, at, "as read"),
         "planes": _planes(scene, at),
         "has_reference": reference is not None,
         "diameter": _diameter_still(scene, measurements),
         "lesions": _main_lesions(measurements),
-        "error_colours": im.ERROR_COLOURS,
         "missing": loaded.case.missing,
         "viewer": viewer_data(scene, at, measurements),
         "provenance": flatten({k: v for k, v in summary.items() if k not in LAID_OUT}),
@@ -112,16 +111,6 @@ def _own_reference(loaded: LoadedCase, scheme: LabelScheme) -> NDArray[np.uint8]
 def _first(scene: im.Scene, *wanted: str) -> str:
     """Return the first sequence of `wanted` that the case has, else any."""
     return next(name for name in (*wanted, *scene.images) if name in scene.images)
-
-
-def _sequence_row(scene: im.Scene, at: tuple[int, int, int]) -> list[Still]:
-    """Return the same axial slice of each sequence, without overlay."""
-    stills = []
-    for name in scene.images:
-        label = SEQUENCE_NAMES.get(name, name)
-        picture = im.grey_picture(scene, name, "axial", at)
-        stills.append(still(picture, f"Axial slice of {label}", label, im.SIDES["axial"]))
-    return stills
 
 
 def _planes(scene: im.Scene, at: tuple[int, int, int]) -> list[dict[str, Any]]:

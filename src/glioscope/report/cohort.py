@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glioscope.errors import RunError
-from glioscope.report.figures import svg, volumes_figure
+from glioscope.report.figures import chart, volumes_figure
 from glioscope.report.images import data_url
 from glioscope.report.page import write_page
 
@@ -47,7 +47,7 @@ def write_cohort_report(folder: Path) -> Path:
             "rows": rows,
             "failed": sum(row["failed"] is not None for row in rows),
             "flagged": sum(row["rank"] in (0, 1) for row in rows),
-            "chart": data_url(svg(volumes_figure(measured)), "image/svg+xml") if measured else None,
+            "chart": chart(volumes_figure(measured)) if measured else None,
         },
     )
     return page

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,8 +18,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from glioscope.errors import RunError
+from glioscope.report.images import data_url
 from glioscope.report.style import METHODS, MUTED, RULE, TEXT, TRAINING, VALIDATION, colour_of, ink_of
 from glioscope.volumes import atomic_path
+
+if TYPE_CHECKING:  # it brings scipy.stats, which most pages do without
+    from glioscope.evaluation import Difference
 
 Columns = Mapping[str, NDArray[np.float64]]
 
@@ -205,6 +210,32 @@ def _box(
     )
 
 
+def difference_figure(gains: "Sequence[Difference]") -> Figure:
+    """Return differences of one metric with their 95 % intervals, a line for no difference among them.
+
+    Parameters
+    ----------
+    gains : sequence of Difference
+        At least one, each with a finite difference; without an interval (fewer than two cases) the dot stands alone.
+    """
+    figure = new_figure(6.4, 1.0 + 0.36 * len(gains))
+    axis = figure.subplots()
+    several = len({(gain.first, gain.second) for gain in gains}) > 1
+    for row, gain in enumerate(reversed(gains)):
+        axis.plot(gain.interval_95, (row, row), color=ink_of(gain.region), linewidth=2.4, solid_capstyle="butt")
+        axis.plot(gain.difference, row, "o", color=ink_of(gain.region), markersize=7)
+    axis.axvline(0, color=MUTED, linewidth=1)
+    names = [f"{g.region}: {g.second} - {g.first}" if several else g.region for g in reversed(gains)]
+    axis.set_yticks(range(len(gains)), names)
+    axis.set_ylim(-0.6, len(gains) - 0.4)
+    first = gains[0]
+    what = "difference" if several else f"{first.second} - {first.first}"
+    axis.set_xlabel(f"{first.metric.replace('_', ' ').capitalize()}, {what}", color=MUTED)
+    _finish(axis)
+    axis.grid(visible=False, axis="y")
+    return figure
+
+
 def scatter_figure(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
     """Return scores against volume, one mark and colour per region, volume on a logarithmic axis.
 
@@ -256,3 +287,13 @@ def svg(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
+
+
+def chart(figure: Figure) -> str:
+    """Return a figure as a `data:` address for a page."""
+    return data_url(svg(figure), "image/svg+xml")
+
+
+def has_values(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
+    """Return whether any region of any method has a finite value: an empty chart is not drawn."""
+    return any(math.isfinite(v) for group in groups.values() for values in group.values() for v in values)

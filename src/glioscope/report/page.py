@@ -18,8 +18,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import glioscope
-from glioscope.report.images import Picture, data_url, jpeg
+from glioscope.errors import GlioscopeError
+from glioscope.report.images import (
+    ERROR_COLOURS,
+    SIDES,
+    Picture,
+    Scene,
+    comparison,
+    data_url,
+    grey_picture,
+    jpeg,
+)
 from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.runs import read_json
 from glioscope.volumes import write_text
 
 
@@ -41,6 +52,30 @@ class Still:
 def still(picture: Picture, alt: str, caption: str = "", sides: tuple[str, ...] = ()) -> Still:
     """Return a picture (rows, columns, 3) as a JPEG still."""
     return Still(data_url(jpeg(picture), "image/jpeg"), alt, caption, sides, picture.shape[1], picture.shape[0])
+
+
+def sequence_stills(scene: Scene, at: tuple[int, int, int], what: str) -> list[Still]:
+    """Return the same axial slice of each sequence, without overlay; `what` completes the words for who cannot see."""
+    stills = []
+    for name in scene.images:
+        label = SEQUENCE_NAMES.get(name, name)
+        picture = grey_picture(scene, name, "axial", at)
+        stills.append(still(picture, f"Axial slice of {label}, {what}", label, SIDES["axial"]))
+    return stills
+
+
+def comparison_stills(scene: Scene, at: tuple[int, int, int], case_id: str) -> list[Still]:
+    """Return image and prediction, and where there is a reference that and the difference: one axial slice."""
+    return [still(picture, f"{label} of {case_id}", label, SIDES["axial"]) for label, picture in comparison(scene, at)]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a JSON record, empty where it is absent or damaged: a page shows what there is."""
+    try:
+        content = read_json(path, what="record")
+    except GlioscopeError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def asset(name: str) -> str:
@@ -65,12 +100,14 @@ def _environment() -> Environment:
     )
     environment.filters["number"] = number
     environment.filters["words"] = words
+    environment.filters["chance"] = chance
     environment.globals.update(
         style=Markup(asset("page.css")),
         script=lambda name: Markup(asset(name)),
         packed=packed_asset,
         json_data=json_data,
         colour_of=colour_of,
+        error_colours=ERROR_COLOURS,
         region_names=REGION_NAMES,
         region_colours=REGION_COLOURS,
         sequence_names=SEQUENCE_NAMES,
@@ -97,6 +134,11 @@ def number(value: Any, digits: int = 1, missing: str = "–") -> str:
     except (TypeError, ValueError):
         return missing
     return f"{figure:,.{digits}f}" if math.isfinite(figure) else missing
+
+
+def chance(p: float) -> str:
+    """Return a p-value as text: three decimals, and never a false zero."""
+    return "<0.001" if p < 0.001 else number(p, 3)
 
 
 def words(value: Any) -> str:

@@ -9,16 +9,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glioscope.cases import SEQUENCES
-from glioscope.errors import GlioscopeError, RunError
+from glioscope.errors import RunError
 from glioscope.geometry import Grid, cut, reorient
 from glioscope.labels import regions_from_labels, scheme_named
 from glioscope.preprocessing import PreparedCase, load_prepared
 from glioscope.report import images as im
-from glioscope.report.figures import curves_figure, read_history, svg
-from glioscope.report.page import Still, flatten, still, write_page
+from glioscope.report.figures import chart, curves_figure, read_history
+from glioscope.report.page import (
+    Still,
+    comparison_stills,
+    flatten,
+    read_record,
+    sequence_stills,
+    still,
+    write_page,
+)
 from glioscope.report.scores import score_charts
-from glioscope.report.style import SEQUENCE_NAMES
-from glioscope.runs import read_json
 from glioscope.volumes import atomic_path, read_labels
 
 SHOWN_CASES = 3
@@ -45,7 +51,7 @@ def write_run_report(run_folder: Path) -> Path:
     folds = sorted(path.parent for path in run_folder.glob("fold_*/history.csv"))
     if not folds:
         raise RunError(f"{run_folder}: has no fold_*/history.csv; 'glioscope train' writes it")
-    config = _record(run_folder / "config.json")
+    config = read_record(run_folder / "config.json")
     sequences = _sequences(config)
     page = run_folder / "report.html"
     write_page(
@@ -58,10 +64,9 @@ def write_run_report(run_folder: Path) -> Path:
             "prepared": _prepared_rows(run_folder / "prepared", sequences),
             "predictions": _prediction_rows(run_folder, folds, sequences),
             "scores": [score_charts(path) for path in sorted(run_folder.rglob("cases.csv"))[:6]],
-            "error_colours": im.ERROR_COLOURS,
             "names": ("WT", "TC", "ET"),
             "config": flatten(config),
-            "record": flatten({k: v for k, v in _record(run_folder / "record.json").items() if k != "cases"}),
+            "record": flatten({k: v for k, v in read_record(run_folder / "record.json").items() if k != "cases"}),
         },
     )
     return page
@@ -91,15 +96,6 @@ def _reference_first(scene: im.Scene) -> im.Scene:
     return im.Scene(grid=scene.grid, images=scene.images, names=scene.names, codes=scene.reference)
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """Return a JSON record of the run, empty where it is absent or damaged: the page shows what there is."""
-    try:
-        content = read_json(path, what="record")
-    except GlioscopeError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _sequences(config: dict[str, Any]) -> tuple[str, ...]:
     for table in (config, config.get("config", {}), config.get("settings", {})):
         chosen = table.get("preprocessing", {}).get("sequences") if isinstance(table, dict) else None
@@ -120,7 +116,7 @@ def _fold(folder: Path) -> dict[str, Any]:
     seconds = history.get("seconds")
     return {
         "name": folder.name.replace("_", " "),
-        "curves": im.data_url(svg(curves_figure(history)), "image/svg+xml"),
+        "curves": chart(curves_figure(history)),
         "best": best,
         "minutes": float(np.nanmax(seconds)) / 60 if seconds is not None and np.isfinite(seconds).any() else None,
         "steps": int(np.nanmax(history["step"])) if "step" in history and history["step"].size else 0,
@@ -151,11 +147,7 @@ def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, Any
     for file in [files[i] for i in chosen if files]:
         scene = im.scene_of_prepared(load_prepared(folder, file.stem), sequences)
         at = im.largest_slices(scene)
-        stills = []
-        for name in scene.images:
-            label = SEQUENCE_NAMES.get(name, name)
-            picture = im.grey_picture(scene, name, "axial", at)
-            stills.append(still(picture, f"{label} of {file.stem}, preprocessed", label, im.SIDES["axial"]))
+        stills = sequence_stills(scene, at, f"{file.stem}, preprocessed")
         if scene.reference is not None and stills:
             base = im.grey_picture(scene, list(scene.images)[-1], "axial", at)
             picture = im.overlay(base, im.take(scene.reference, "axial", at), scene.names)
@@ -178,11 +170,8 @@ def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequenc
                 continue
             scene = im.scene_of_prepared(prepared, sequences, prediction=prediction)
             at = im.largest_slices(_reference_first(scene))
-            stills = [
-                still(picture, f"{label} of {case_id}", label, im.SIDES["axial"])
-                for label, picture in im.comparison(scene, at)
-            ]
-            rows.append({"case_id": f"{case_id}, {fold.name.replace('_', ' ')}", "stills": stills})
+            name = f"{case_id}, {fold.name.replace('_', ' ')}"
+            rows.append({"case_id": name, "stills": comparison_stills(scene, at, case_id)})
     return rows
 
 

@@ -1,23 +1,19 @@
-"""The pages of scores: one evaluation, or several networks side by side."""
+"""The page of one evaluation, and the charts of its scores."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from glioscope.cases import Case, load_case, scan_cases
 from glioscope.errors import CaseError, GlioscopeError
 from glioscope.evaluation import RegionScores, read_rows
-from glioscope.evaluation.tables import bootstrap_interval, subject_weights
 from glioscope.geometry import Grid
 from glioscope.labels import convert_labels, scheme_named
 from glioscope.report import images as im
-from glioscope.report.figures import box_figure, scatter_figure, svg
-from glioscope.report.page import Still, still, write_page
+from glioscope.report.figures import box_figure, chart, has_values, scatter_figure
+from glioscope.report.page import Still, comparison_stills, read_record, write_page
 from glioscope.volumes import read_labels
 
 WORST_CASES = 6
@@ -38,7 +34,7 @@ def write_evaluation_report(folder: Path) -> Path:
         The page cannot be written.
     """
     rows = read_rows(folder)
-    summary = _summary(folder)
+    summary = read_record(folder / "summary.json")
     protocols = list(dict.fromkeys(row.protocol for row in rows))
     charts = [_charts(rows, protocol) for protocol in protocols]
     page = folder / "report.html"
@@ -58,65 +54,10 @@ def write_evaluation_report(folder: Path) -> Path:
             "counted": summary.get("counted") or "",
             "worst": _worst(rows, main_protocol(rows), summary),
             "worst_protocol": main_protocol(rows),
-            "error_colours": im.ERROR_COLOURS,
             "names": ("WT", "TC", "ET"),
         },
     )
     return page
-
-
-def write_comparison_report(
-    path: Path,
-    methods: Mapping[str, Sequence[RegionScores]],
-    *,
-    costs: Mapping[str, Mapping[str, float]] | None = None,
-) -> None:
-    """Write a page that sets networks or methods side by side.
-
-    Parameters
-    ----------
-    path : Path
-        Of the page.
-    methods : mapping
-        Name to rows, as `evaluation.read_rows` gives them; the first is what the others are compared with. Only cases
-        that all have are compared, and the page says how many.
-    costs : mapping, optional
-        Name to ``seconds_per_case``, ``peak_memory_mb``, ``parameters``, or other numbers, each a column.
-
-    Raises
-    ------
-    CaseError
-        The methods share no case under one protocol.
-    """
-    protocol, shared = _common_ground(methods)
-    tables = {name: _values(rows, protocol) for name, rows in methods.items()}
-    regions = list(dict.fromkeys(r for rows in methods.values() for r in _regions(rows, protocol)))
-    values = {
-        region: {name: [table.get((case, region), math.nan) for case in shared] for name, table in tables.items()}
-        for region in regions
-    }
-    distances = {name: _values(rows, protocol, "hd95") for name, rows in methods.items()}
-    far = {
-        region: {name: [table.get((case, region), math.nan) for case in shared] for name, table in distances.items()}
-        for region in regions
-    }
-    write_page(
-        path,
-        "comparison.html",
-        {
-            "title": "Comparison: " + ", ".join(methods),
-            "methods": list(methods),
-            "protocol": protocol,
-            "cases": len(shared),
-            "left_out": len({row.case_id for rows in methods.values() for row in rows}) - len(shared),
-            "boxes": _chart(box_figure(values, label="Dice")),
-            "distances": _chart(box_figure(far, label="HD95, mm", top=None)) if _any(far) else None,
-            "means": {r: {n: _mean(v) for n, v in group.items()} for r, group in values.items()},
-            "differences": _differences(values, shared),
-            "costs": dict(costs or {}),
-            "cost_names": list(dict.fromkeys(key for record in (costs or {}).values() for key in record)),
-        },
-    )
 
 
 def score_charts(path: Path) -> dict[str, Any]:
@@ -151,10 +92,6 @@ def _values(rows: Sequence[RegionScores], protocol: str, metric: str | None = No
     return {(row.case_id, row.region): row.scores.get(name, math.nan) for row in own}
 
 
-def _chart(figure: Any) -> str:
-    return im.data_url(svg(figure), "image/svg+xml")
-
-
 def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, Any]:
     own = [row for row in rows if row.protocol == protocol]
     dice = _dice_name(own)
@@ -165,24 +102,12 @@ def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, Any]:
     return {
         "protocol": protocol,
         "cases": len({row.case_id for row in own}),
-        "boxes": _chart(box_figure(scores, label=dice.replace("_", " "))) if _any(scores) else None,
-        "distances": _chart(box_figure(far, label="HD95, mm", top=None)) if _any(far) else None,
-        "scatter": _chart(scatter_figure(points, x="reference volume, ml", y=dice.replace("_", " ")))
-        if _any(scores)
+        "boxes": chart(box_figure(scores, label=dice.replace("_", " "))) if has_values(scores) else None,
+        "distances": chart(box_figure(far, label="HD95, mm", top=None)) if has_values(far) else None,
+        "scatter": chart(scatter_figure(points, x="reference volume, ml", y=dice.replace("_", " ")))
+        if has_values(scores)
         else None,
     }
-
-
-def _any(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
-    return any(math.isfinite(v) for group in groups.values() for values in group.values() for v in values)
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _result_tables(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,9 +156,7 @@ def _case_stills(case_id: str, summary: Mapping[str, Any]) -> list[Still]:
         return []
     scene = im.make_scene(loaded, labels, own, reference=reference.data)
     at = im.largest_slices(scene)
-    return [
-        still(picture, f"{label} of {case_id}", label, im.SIDES["axial"]) for label, picture in im.comparison(scene, at)
-    ]
+    return comparison_stills(scene, at, case_id)
 
 
 def _one_sequence(case: Case) -> Case:
@@ -245,42 +168,3 @@ def _one_sequence(case: Case) -> Case:
 def _mean(values: Sequence[float]) -> float:
     known = [v for v in values if math.isfinite(v)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _common_ground(methods: Mapping[str, Sequence[RegionScores]]) -> tuple[str, list[str]]:
-    """Return the main protocol of all methods and the cases that all have under it."""
-    names = [{row.protocol for row in rows} for rows in methods.values()]
-    protocols = set.intersection(*names) if names else set()
-    if not protocols:
-        raise CaseError(f"{', '.join(methods) or 'no method'}: share no protocol; evaluate all under the same one")
-    protocol = "whole" if "whole" in protocols else sorted(protocols)[0]
-    cases = [{row.case_id for row in rows if row.protocol == protocol} for rows in methods.values()]
-    shared = sorted(set.intersection(*cases))
-    if not shared:
-        raise CaseError(f"{', '.join(methods)}: share no case; compare methods on the same cases")
-    return protocol, shared
-
-
-def _differences(values: Mapping[str, Mapping[str, Sequence[float]]], cases: Sequence[str]) -> list[dict[str, Any]]:
-    """Return for each region the mean gain of each method over the first, with its bootstrap interval."""
-    weights = subject_weights(cases)
-    found = []
-    for region, group in values.items():
-        (first, base), *others = group.items()
-        for name, scores in others:
-            gain = np.array(scores, np.float64) - np.array(base, np.float64)
-            low, high = bootstrap_interval(gain, weights)
-            known = gain[np.isfinite(gain)]
-            found.append(
-                {
-                    "region": region,
-                    "method": name,
-                    "base": first,
-                    "mean": float(known.mean()) if known.size else math.nan,
-                    "low": low,
-                    "high": high,
-                    "better": int((known > 0).sum()),
-                    "n": int(known.size),
-                }
-            )
-    return found
