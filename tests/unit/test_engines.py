@@ -1,7 +1,11 @@
 import builtins
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 
 from glioscope import engines
@@ -36,6 +40,29 @@ def test_results_belong_to_the_caller(network: Path) -> None:
     first = engine(image(3, 0), PRESENT)
     engine(image(100, 0), PRESENT)
     np.testing.assert_allclose(first[0], 7)
+
+
+def test_arrays_shared_with_the_plug_in_stand_until_it_has_run(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO keeps no reference to shared memory: an array freed before the run is read all the same, as garbage."""
+    engine = OpenVinoEngine(network, precision="fp32")
+    shared: list[weakref.ref[np.ndarray]] = []
+    alive: list[bool] = []
+
+    def tensor(array: np.ndarray, *, shared_memory: bool) -> Any:
+        assert shared_memory
+        shared.append(weakref.ref(array))
+        return openvino.Tensor(array, shared_memory=True)
+
+    request = engine._request((2, 4, 5, 6))
+    watched = SimpleNamespace(
+        get_compiled_model=request.get_compiled_model,
+        set_tensor=request.set_tensor,
+        infer=lambda: (alive.extend(one() is not None for one in shared), request.infer()),
+    )
+    monkeypatch.setattr(engine, "_openvino", SimpleNamespace(Tensor=tensor))
+    monkeypatch.setattr(engine, "_request", lambda _shape: watched)
+    np.testing.assert_allclose(engine(image(3, 0.5), PRESENT)[0], 6.5)
+    assert alive == [True, True, True]
 
 
 def test_shapes_come_and_go(network: Path) -> None:
