@@ -49,10 +49,9 @@ class InferenceConfig:
     """Logits of WT, TC, ET are divided by these, so that probabilities are calibrated; for labels the first holds."""
     thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Probability of WT, TC, ET from which a voxel belongs to the region (not for labels: there the greatest wins)."""
-    minimum_lesion_ml: float = 0.0
-    """Connected parts of the whole tumour below this volume are removed."""
-    minimum_et_ml: float = 0.0
-    """Enhancing tumour of less in all becomes core: so little of it is more often a vessel than tumour."""
+    minimum_lesion_ml: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Connected parts of WT, TC, ET below these volumes are removed: of WT to background, of TC to oedema, of ET to
+    core. So little of a region is more often a vessel or a false alarm than tumour."""
 
     def __post_init__(self) -> None:
         if self.divisor < 1 or any(n < 1 or n % self.divisor for n in self.patch):
@@ -63,10 +62,9 @@ class InferenceConfig:
             raise ConfigError(f"inference.mirror_axes is {self.mirror_axes}; choose from 0, 1, 2")
         if len(self.temperature) != 3 or min(self.temperature) <= 0:
             raise ConfigError(f"inference.temperature is {self.temperature}; three numbers above 0 are needed")
-        if min(self.minimum_lesion_ml, self.minimum_et_ml) < 0:
+        if len(self.minimum_lesion_ml) != 3 or min(self.minimum_lesion_ml) < 0:
             raise ConfigError(
-                f"inference.minimum_lesion_ml is {self.minimum_lesion_ml} and minimum_et_ml {self.minimum_et_ml}; "
-                "volumes start at 0"
+                f"inference.minimum_lesion_ml is {self.minimum_lesion_ml}; three volumes, WT, TC, ET, from 0 are needed"
             )
         if len(self.thresholds) != 3 or not all(0 < t < 1 for t in self.thresholds):
             raise ConfigError(f"inference.thresholds is {self.thresholds}; three numbers between 0 and 1 are needed")
@@ -228,11 +226,11 @@ def regions_from_probabilities(
         regions = probabilities >= np.asarray(config.thresholds, np.float32)[:, None, None, None]
         regions[1] |= regions[2]
         regions[0] |= regions[1]
-    smallest = math.ceil(config.minimum_lesion_ml / voxel_ml - 1e-6)  # voxels; 0.5 / 0.001 is not quite 500
-    if smallest > 1 and regions[0].any():
-        regions &= cc3d.dust(regions[0], threshold=smallest, connectivity=26) > 0
-    if np.count_nonzero(regions[2]) * voxel_ml < config.minimum_et_ml - 1e-9:
-        regions[2] = False
+    for number, smallest_ml in enumerate(config.minimum_lesion_ml):
+        smallest = math.ceil(smallest_ml / voxel_ml - 1e-6)  # voxels; 0.5 / 0.001 is not quite 500
+        if smallest > 1 and regions[number].any():
+            kept = cc3d.dust(regions[number], threshold=smallest, connectivity=26) > 0
+            regions[number:] &= kept  # what lies inside a removed part goes with it
     return regions
 
 

@@ -119,7 +119,7 @@ def test_specks_go_with_all_that_is_in_them() -> None:
     probabilities = np.zeros((3, 6, 6, 6), np.float32)
     probabilities[:, 0, 0, 0] = 1
     probabilities[:, 3:6, 3:6, 3:6] = 1
-    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_lesion_ml=0.01), voxel_ml=0.002)
+    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_lesion_ml=(0.01, 0, 0)), voxel_ml=0.002)
     assert not regions[:, 0, 0, 0].any()
     assert regions.sum() == 3 * 27
 
@@ -129,30 +129,33 @@ def test_a_part_is_small_by_its_volume_not_its_voxels(voxel_ml: float, kept: int
     """27 voxels are 0.027 ml at 1 mm and 0.729 ml at 3 mm; the limit of 0.5 ml lies between."""
     probabilities = np.zeros((3, 6, 6, 6), np.float32)
     probabilities[0, 3:6, 3:6, 3:6] = 1
-    config = InferenceConfig(minimum_lesion_ml=0.5)
+    config = InferenceConfig(minimum_lesion_ml=(0.5, 0, 0))
     assert regions_from_probabilities(probabilities, config, voxel_ml=voxel_ml)[0].sum() == kept
 
 
 def test_a_part_of_just_the_limit_stays() -> None:
     probabilities = np.zeros((3, 10, 10, 10), np.float32)
     probabilities[0, :5] = 1  # 500 voxels of 1 mm: 0.5 ml
-    config = InferenceConfig(minimum_lesion_ml=0.5)
+    config = InferenceConfig(minimum_lesion_ml=(0.5, 0, 0))
     assert regions_from_probabilities(probabilities, config, voxel_ml=0.001)[0].sum() == 500
     probabilities[0, 0, 0, 0] = 0
     assert regions_from_probabilities(probabilities, config, voxel_ml=0.001)[0].sum() == 0
 
 
-def test_a_trace_of_enhancement_becomes_core() -> None:
-    probabilities = np.ones((3, 2, 2, 2), np.float32)
-    probabilities[2, 0] = 0
-    assert regions_from_probabilities(probabilities, InferenceConfig(minimum_et_ml=0.004), voxel_ml=0.001)[2].sum() == 4
-    regions = regions_from_probabilities(probabilities, InferenceConfig(minimum_et_ml=0.005), voxel_ml=0.001)
-    assert regions[2].sum() == 0
-    assert regions[1].all()
+def test_small_parts_of_inner_regions_fall_to_the_region_around_them() -> None:
+    """A speck of core in oedema becomes oedema, a speck of enhancement in core becomes core; whole tumour stays."""
+    probabilities = np.zeros((3, 8, 8, 8), np.float32)
+    probabilities[0] = 1
+    probabilities[1, :4] = 1
+    probabilities[1, 6, 6, 6] = 1
+    probabilities[2, 0, 0, 0] = probabilities[2, 3, :4, :4] = probabilities[2, 6, 6, 6] = 1
+    config = InferenceConfig(minimum_lesion_ml=(0.0, 0.01, 0.005))
+    whole, core, enhancing = regions_from_probabilities(probabilities, config, voxel_ml=0.001)
+    assert (whole.sum(), core.sum(), enhancing.sum()) == (512, 256, 16)
 
 
 def test_nothing_stays_nothing() -> None:
-    config = InferenceConfig(minimum_lesion_ml=0.5, minimum_et_ml=0.5)
+    config = InferenceConfig(minimum_lesion_ml=(0.5, 0.5, 0.5))
     assert not regions_from_probabilities(np.zeros((3, 4, 4, 4), np.float32), config, voxel_ml=0.001).any()
 
 
