@@ -1,0 +1,180 @@
+"""What the API answers, as the page and scripts see it."""
+
+import time
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from glioscope.web.service import Service
+from glioscope.web.store import CaseRow, JobRow, VersionRow
+
+
+class ScanAnswer(BaseModel):
+    """One file, channel or DICOM series of an upload."""
+
+    name: str
+    guess: str = Field(description="Sequence code that it was taken for, or empty")
+    detail: str
+    problem: str = Field(description="Why it cannot be used, or empty")
+
+
+class VersionAnswer(BaseModel):
+    """A segmentation; version 1 is the network's, later ones are corrections."""
+
+    number: int
+    based_on: int
+    note: str
+    changed: int = Field(description="Voxels that differ from the version it is based on")
+    created: float = Field(description="Seconds since 1970")
+
+
+class WorkAnswer(BaseModel):
+    """A job that waits or is under way."""
+
+    state: str
+    step: str = Field(description="What it is doing")
+    ahead: int = Field(description="Jobs to be done before it")
+    seconds: float = Field(description="Since it began; 0 while it waits")
+    usual_seconds: float | None = Field(description="Median of the last ten of its sort")
+
+
+class ChangeAnswer(BaseModel):
+    """A comparison with an earlier case."""
+
+    earlier: str
+    state: str
+    message: str
+
+
+class CaseAnswer(BaseModel):
+    """One patient's session."""
+
+    key: str
+    title: str
+    kind: str = Field(description="nifti, channels (one 4-D file) or dicom")
+    state: str = Field(description="reading, review, queued, running, done or failed")
+    message: str
+    raw: bool = Field(description="The scans are aligned and the skull is taken off first")
+    scans: list[ScanAnswer]
+    choice: dict[str, int] = Field(description="Sequence code to the place in `scans`")
+    result: dict[str, Any] = Field(description="Volumes in ml by region, number of quality flags")
+    version: int = Field(description="Newest version of the segmentation; 0 before there is one")
+    versions: list[VersionAnswer]
+    created: float
+    finished: float | None
+    work: WorkAnswer | None
+
+
+class CaseLine(BaseModel):
+    """A case in the list."""
+
+    key: str
+    title: str
+    state: str
+    message: str
+    version: int
+    result: dict[str, Any]
+    created: float
+    finished: float | None
+    work: WorkAnswer | None
+
+
+class CasesAnswer(BaseModel):
+    """The newest cases first."""
+
+    cases: list[CaseLine]
+    total: int
+    waiting: int
+
+
+class Start(BaseModel):
+    """What to segment."""
+
+    choice: dict[str, int] = Field(description="Sequence code (t1n, t1c, t2w, t2f) to the place in `scans`")
+    raw: bool = Field(default=False, description="Align the scans and take the skull off first")
+    title: str | None = Field(default=None, max_length=400)
+
+
+class Compare(BaseModel):
+    """What to compare with."""
+
+    earlier: str = Field(pattern="^[0-9a-f]{16}$", description="Key of the earlier case")
+
+
+class StatusAnswer(BaseModel):
+    """The server."""
+
+    version: str
+    waiting: int
+    can_compare: bool
+    max_upload_bytes: int
+    max_file_bytes: int
+    max_files: int
+
+
+class Problem(BaseModel):
+    """Why a request was refused, in one line."""
+
+    detail: str
+
+
+def work_of(service: Service, job: JobRow | None) -> WorkAnswer | None:
+    """Return what a job is about to do or doing, None if there is nothing to do."""
+    if job is None or job.state not in ("queued", "running"):
+        return None
+    started = job.started if job.state == "running" else None
+    return WorkAnswer(
+        state=job.state,
+        step=service.runner.step(job.number),
+        ahead=service.store.ahead_of(job.number),
+        seconds=max(0.0, time.time() - started) if started else 0.0,
+        usual_seconds=service.store.usual_seconds(job.task),
+    )
+
+
+def _work(service: Service, row: CaseRow) -> WorkAnswer | None:
+    if row.state not in ("reading", "queued", "running"):
+        return None
+    return work_of(service, service.store.last_job(row.key, "read" if row.state == "reading" else "segment"))
+
+
+def version_answer(row: VersionRow) -> VersionAnswer:
+    """Return a version."""
+    return VersionAnswer(
+        number=row.number, based_on=row.based_on, note=row.note, changed=row.changed, created=row.created
+    )
+
+
+def case_answer(service: Service, row: CaseRow) -> CaseAnswer:
+    """Return all about a case."""
+    return CaseAnswer(
+        key=row.key,
+        title=row.title,
+        kind=row.kind,
+        state=row.state,
+        message=row.message,
+        raw=row.raw,
+        scans=[ScanAnswer(name=s.name, guess=s.guess, detail=s.detail, problem=s.problem) for s in row.scans],
+        choice=dict(row.choice),
+        result=dict(row.result),
+        version=row.version,
+        versions=[version_answer(version) for version in service.store.versions(row.key)],
+        created=row.created,
+        finished=row.finished,
+        work=_work(service, row),
+    )
+
+
+def case_line(service: Service, row: CaseRow) -> CaseLine:
+    """Return a line of the list."""
+    return CaseLine(
+        key=row.key,
+        title=row.title,
+        state=row.state,
+        message=row.message,
+        version=row.version,
+        result=dict(row.result),
+        created=row.created,
+        finished=row.finished,
+        work=_work(service, row),
+    )

@@ -1,0 +1,242 @@
+"""The API under /api: cases in, segmentations, versions, measurements and reports out. /docs lists it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+import glioscope
+from glioscope.web import results
+from glioscope.web.answers import (
+    CaseAnswer,
+    CasesAnswer,
+    ChangeAnswer,
+    Compare,
+    Problem,
+    Start,
+    StatusAnswer,
+    VersionAnswer,
+    case_answer,
+    case_line,
+    version_answer,
+)
+from glioscope.web.guard import REPORT_POLICY
+from glioscope.web.service import Desk, Service
+from glioscope.web.uploads import UploadError
+
+router = APIRouter()
+Key = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Key of the case")]
+Version = Annotated[int | None, Query(ge=1, description="Default: the newest")]
+_LATER: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such case, or nothing yet"}}
+_UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "title": {"type": "string", "description": "Name of the case"},
+                        "start": {
+                            "type": "string",
+                            "description": "1: segment at once what is recognised without doubt",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+_SEGMENTATION_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.get("/api/status")
+def status(service: Desk) -> StatusAnswer:
+    """The server: version, queue, limits."""
+    limits = service.config
+    return StatusAnswer(
+        version=glioscope.__version__,
+        waiting=service.store.waiting(),
+        can_compare=service.can_compare,
+        max_upload_bytes=limits.max_upload_bytes,
+        max_file_bytes=limits.max_file_bytes,
+        max_files=limits.max_files,
+    )
+
+
+@router.post(
+    "/api/uploads",
+    status_code=201,
+    openapi_extra=_UPLOAD_BODY,
+    responses={n: {"model": Problem} for n in (400, 413, 415, 422, 503, 507)},
+)
+async def upload(service: Desk, request: Request) -> list[CaseAnswer]:
+    """Upload scans: NIfTI files, a folder, DICOM, or a zip."""
+    rows = await service.upload(request)
+    return [case_answer(service, row) for row in rows]
+
+
+@router.get("/api/cases")
+def cases(
+    service: Desk, limit: Annotated[int, Query(ge=1, le=500)] = 100, offset: Annotated[int, Query(ge=0)] = 0
+) -> CasesAnswer:
+    """All cases, the newest first."""
+    rows = service.store.cases(limit=limit, offset=offset)
+    lines = [case_line(service, row) for row in rows]
+    return CasesAnswer(cases=lines, total=service.store.count(), waiting=service.store.waiting())
+
+
+@router.get("/api/cases/{key}", responses=_LATER)
+def case(service: Desk, key: Key) -> CaseAnswer:
+    """One case: sequences, progress, versions."""
+    return case_answer(service, service.case(key))
+
+
+@router.post(
+    "/api/cases/{key}/start",
+    status_code=202,
+    responses={**_LATER, 409: {"model": Problem}, 422: {"model": Problem}},
+)
+def start(service: Desk, key: Key, wanted: Start) -> CaseAnswer:
+    """Segment a case with these sequences."""
+    row = service.begin(key, wanted.choice, raw=wanted.raw, title=wanted.title)
+    return case_answer(service, row)
+
+
+@router.delete("/api/cases/{key}", status_code=204, responses=_LATER)
+def delete(service: Desk, key: Key) -> None:
+    """Delete a case and all its files."""
+    service.remove(key)
+
+
+@router.post(
+    "/api/cases/{key}/change",
+    status_code=202,
+    responses={**_LATER, 409: {"model": Problem}},
+)
+def compare(service: Desk, key: Key, wanted: Compare) -> ChangeAnswer:
+    """Compare with an earlier scan of the same patient."""
+    service.compare(key, wanted.earlier)
+    return _change(service, key, wanted.earlier)
+
+
+@router.get("/api/cases/{key}/change/{earlier}", responses=_LATER)
+def change(service: Desk, key: Key, earlier: Key) -> ChangeAnswer:
+    """How far a comparison is."""
+    service.case(key)
+    return _change(service, key, earlier)
+
+
+@router.get("/api/cases/{key}/change/{earlier}/page", responses=_LATER)
+def change_page(service: Desk, key: Key, earlier: Key) -> Response:
+    """The page of a comparison."""
+    path = service.change_page(service.case(key).key, earlier)
+    if not path.is_file():
+        raise HTTPException(404, "there is no such comparison")
+    return FileResponse(path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
+
+
+def _change(service: Service, key: str, earlier: str) -> ChangeAnswer:
+    job = service.store.last_job(key, "change", other=earlier)
+    return ChangeAnswer(earlier=earlier, state=job.state if job else "none", message=job.message if job else "")
+
+
+def _versioned(service: Service, key: str, version: int | None) -> tuple[str, int]:
+    row = service.case(key)
+    number = version or row.version
+    if not 1 <= number <= row.version:
+        raise HTTPException(404, f"there is no version {number}" if row.version else "there is no segmentation yet")
+    return row.case_id, number
+
+
+@router.get("/api/cases/{key}/images/{sequence}.nii.gz", responses=_LATER)
+def image(service: Desk, key: Key, sequence: Annotated[str, Path(pattern="^t[12][ncwf]$")]) -> Response:
+    """A sequence as the viewer gets it."""
+    _versioned(service, key, None)
+    return FileResponse(results.view_file(service.store, key, sequence), media_type="application/gzip")
+
+
+@router.get("/api/cases/{key}/segmentation.nii.gz", responses=_LATER)
+def segmentation(service: Desk, key: Key, version: Version = None) -> Response:
+    """A version of the segmentation."""
+    name, number = _versioned(service, key, version)
+    path = results.segmentation_file(service.store, key, number)
+    return FileResponse(path, media_type="application/gzip", filename=f"{name}_{path.name}")
+
+
+@router.get("/api/cases/{key}/summary.json", responses=_LATER)
+def summary(service: Desk, key: Key, version: Version = None) -> dict[str, Any]:
+    """Measurements, flags, provenance."""
+    _, number = _versioned(service, key, version)
+    found = results.read_summary(service.store, key, number)
+    return {**found, "inputs": {n: {**e, "file": e["file"].rsplit("/", 1)[-1]} for n, e in found["inputs"].items()}}
+
+
+@router.get("/api/cases/{key}/report.html", responses=_LATER)
+def report(service: Desk, key: Key, version: Version = None, download: bool = False) -> Response:
+    """The report of a version, one file."""
+    name, number = _versioned(service, key, version)
+    path = results.report_file(service.store, key, number)
+    filename = f"{name}_{path.name}" if download else None
+    headers = {"content-security-policy": REPORT_POLICY}
+    return FileResponse(path, media_type="text/html", filename=filename, headers=headers)
+
+
+@router.get("/api/cases/{key}/measurements.csv", responses=_LATER)
+def measurements(service: Desk, key: Key) -> Response:
+    """Measurements of all versions."""
+    name, _ = _versioned(service, key, None)
+    row = service.case(key)
+    found = {(key, row.title, n): results.read_summary(service.store, key, n) for n in range(1, row.version + 1)}
+    return _csv(results.measurements_csv(found), f"{name}_measurements.csv")
+
+
+@router.get("/api/measurements.csv")
+def all_measurements(service: Desk) -> Response:
+    """Measurements of all cases, newest versions."""
+    rows = [row for row in service.store.cases(limit=10_000) if row.version]
+    found = {
+        (row.key, row.title, row.version): results.read_summary(service.store, row.key, row.version) for row in rows
+    }
+    return _csv(results.measurements_csv(found), "glioscope_measurements.csv")
+
+
+@router.post(
+    "/api/cases/{key}/versions",
+    status_code=201,
+    openapi_extra=_SEGMENTATION_BODY,
+    responses={**_LATER, **{n: {"model": Problem} for n in (409, 413, 422, 507)}},
+)
+async def save(
+    service: Desk,
+    request: Request,
+    key: Key,
+    based_on: Annotated[int, Query(ge=1)],
+    note: Annotated[str, Query(max_length=1000)] = "",
+) -> VersionAnswer:
+    """Save a corrected segmentation as a new version.
+
+    The body is NIfTI on the grid of the case, packed or not. Nothing is ever overwritten: if a newer version than
+    `based_on` exists, the answer is 409.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > results.MOST_UPLOADED:
+            raise UploadError(413, "the segmentation is too large; nothing was saved")
+    made = await run_in_threadpool(service.save, key, bytes(body), based_on=based_on, note=note)
+    return version_answer(made)
+
+
+def _csv(text: str, filename: str) -> Response:
+    return PlainTextResponse(
+        text, media_type="text/csv", headers={"content-disposition": f'attachment; filename="{filename}"'}
+    )

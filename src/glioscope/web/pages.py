@@ -1,0 +1,77 @@
+"""Pages as text: templates of this room, in the look of the reports. Every value is escaped."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import glioscope
+from glioscope.report.page import json_data, number
+from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
+
+_FILES = {
+    "page.css": ("glioscope.report", "assets", "text/css; charset=utf-8"),
+    "niivue.umd.js.gz": ("glioscope.report", "assets", "text/javascript; charset=utf-8"),
+    "web.css": ("glioscope.web", "static", "text/css; charset=utf-8"),
+    "server.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
+    "home.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
+    "case.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
+    "viewer.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
+}
+"""All that is served besides pages and cases; nothing else in these folders can be asked for."""
+
+
+@cache
+def static_file(name: str) -> tuple[bytes, str] | None:
+    """Return the bytes of a static file and its type, or None."""
+    if name not in _FILES:
+        return None
+    package, folder, kind = _FILES[name]
+    return (resources.files(package) / folder / name).read_bytes(), kind
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("glioscope.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.globals.update(
+        json_data=json_data,
+        colour_of=colour_of,
+        region_names=REGION_NAMES,
+        sequence_names=SEQUENCE_NAMES,
+        version=glioscope.__version__,
+    )
+    return environment
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fill a template of `web/templates`."""
+    return _environment().get_template(template).render(**values)
+
+
+def operations(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the operations of an OpenAPI schema, for the page that shows them without any network."""
+    found = []
+    for path, methods in schema.get("paths", {}).items():
+        for method, operation in methods.items():
+            found.append(
+                {
+                    "method": method.upper(),
+                    "path": path,
+                    "summary": operation.get("summary", ""),
+                    "description": operation.get("description", ""),
+                    "parameters": [p for p in operation.get("parameters", []) if p.get("in") != "path"],
+                    "answers": [
+                        (code, answer.get("description", "")) for code, answer in operation.get("responses", {}).items()
+                    ],
+                }
+            )
+    return found

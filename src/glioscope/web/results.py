@@ -1,0 +1,291 @@
+"""What a finished case consists of on disk, and how a corrected segmentation joins it.
+
+cases/<key>/output/<case>/segmentation.nii.gz, summary.json, report.html      version 1, from the network
+                         segmentation.v2.nii.gz, summary.v2.json, …           corrected; nothing is overwritten
+cases/<key>/view/t1c.nii.gz …                                                 made for the viewer: 8 bits a voxel
+"""
+
+import csv
+import io
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from glioscope.cases import Case, load_case
+from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError, RunError
+from glioscope.geometry import Grid
+from glioscope.labels import REGIONS, LabelScheme, check_labels, scheme_named
+from glioscope.measure import measure
+from glioscope.report import write_case_report
+from glioscope.runs import read_json, sha256_of, write_json
+from glioscope.volumes import VolumeFile, read_grid, read_labels, read_volume, write_volume
+from glioscope.web.store import CaseRow, Store, VersionRow
+
+MOST_UPLOADED = 64 * 1024 * 1024
+"""Bytes of a corrected segmentation as it is sent; label maps pack to a hundredth."""
+_SAVING = threading.Lock()
+
+
+class ConflictError(Exception):
+    """Somebody saved in between."""
+
+
+def result_folder(store: Store, key: str) -> Path:
+    """Return where `segment` wrote a case.
+
+    Raises
+    ------
+    RunError
+        There is no result.
+    """
+    found = sorted((store.folder(key) / "output").glob("*/summary.json"))
+    if not found:
+        raise RunError("there is no segmentation yet")
+    return found[0].parent
+
+
+def names(version: int) -> tuple[str, str, str]:
+    """Return the file names of a version: segmentation, summary, report."""
+    mark = "" if version == 1 else f".v{version}"
+    return f"segmentation{mark}.nii.gz", f"summary{mark}.json", f"report{mark}.html"
+
+
+def read_summary(store: Store, key: str, version: int) -> dict[str, Any]:
+    """Return the summary of a version."""
+    return read_json(result_folder(store, key) / names(version)[1], what="summary")
+
+
+def result_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the list of cases shows of a summary."""
+    measurements = summary.get("measurements", {})
+    volumes = measurements.get("volumes_ml", {})
+    flags = [flag.get("severity", "info") for flag in summary.get("flags", [])]
+    return {
+        "volumes_ml": {name: volumes[name] for name in REGIONS if name in volumes},
+        "flags": sum(severity != "info" for severity in flags),
+    }
+
+
+def case_of(summary: Mapping[str, Any]) -> Case:
+    """Return the case that a summary is about, as its files lie."""
+    files = {name: VolumeFile(Path(entry["file"]), entry["channel"]) for name, entry in summary["inputs"].items()}
+    return Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
+
+
+def view_file(store: Store, key: str, sequence: str) -> Path:
+    """Return a sequence as the viewer gets it, made at the first call: 8 bits a voxel, on the grid of the segmentation.
+
+    Raises
+    ------
+    CaseError
+        The case has no such sequence.
+    """
+    folder = store.folder(key) / "view"
+    path = folder / f"{sequence}.nii.gz"
+    if not path.is_file():
+        sequences = case_of(read_summary(store, key, 1)).sequences
+        if sequence not in sequences:
+            raise CaseError(f"the case has no {sequence}; it has {', '.join(sequences)}")
+        volume = read_volume(sequences[sequence])
+        write_volume(path, eight_bits(volume.data), volume.grid)
+    return path
+
+
+def eight_bits(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return an image (i, j, k) as grey values: 0 where it is 0 or not finite, else 1 to 255 from its 0.5th percentile.
+
+    The window is that of the voxels inside, from the 0.5th to the 99.8th percentile; an empty image stays black.
+    """
+    inside = np.isfinite(image) & (image != 0)
+    if not inside.any():
+        return np.zeros(image.shape, np.uint8)
+    sample = image[inside]
+    low, high = np.percentile(sample[:: max(1, sample.size // 200_000)], (0.5, 99.8))
+    scaled = np.clip((np.where(inside, image, low) - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.where(inside, 1 + 254 * scaled, 0).round().astype(np.uint8)
+
+
+def segmentation_file(store: Store, key: str, version: int) -> Path:
+    """Return the label map of a version."""
+    return result_folder(store, key) / names(version)[0]
+
+
+def report_file(store: Store, key: str, version: int) -> Path:
+    """Return the page of a version; a corrected one's is made at the first call.
+
+    Raises
+    ------
+    CaseError
+        An input is gone.
+    """
+    folder = result_folder(store, key)
+    segmentation, _, page = names(version)
+    if not (folder / page).is_file():
+        summary = read_summary(store, key, version)
+        labels = read_labels(folder / segmentation).data
+        scheme = scheme_named(summary["scheme"]["name"])
+        write_case_report(folder / page, load_case(case_of(summary)), labels, scheme, summary)
+    return folder / page
+
+
+def save_version(
+    store: Store, row: CaseRow, body: bytes, *, based_on: int, note: str
+) -> tuple[VersionRow, dict[str, Any]]:
+    """Check a corrected segmentation, measure it, write it as the next version, and return that with its summary.
+
+    Parameters
+    ----------
+    store : Store
+        The list of cases.
+    row : CaseRow
+        The case.
+    body : bytes
+        NIfTI, packed or not.
+    based_on : int
+        The version that was corrected: it must be the newest.
+    note : str
+        What the user says of it.
+
+    Raises
+    ------
+    ConflictError
+        A newer version exists.
+    CaseError, GeometryError, LabelError
+        It is no segmentation of this case.
+    RunError
+        It cannot be written.
+    """
+    with _SAVING:  # two browsers: the second sees what the first wrote
+        current = store.case(row.key)
+        newest = current.version if current else 0
+        if newest != based_on:
+            raise ConflictError(
+                f"version {newest} was saved in the meantime, and yours is a correction of version {based_on}. Nothing "
+                f"was overwritten: load version {newest} and correct that, or download yours first."
+            )
+        folder = result_folder(store, row.key)
+        summary = read_summary(store, row.key, based_on)
+        before = read_labels(folder / names(based_on)[0])
+        scheme = scheme_named(summary["scheme"]["name"])
+        labels = read_correction(body, before.grid, scheme)
+        number = based_on + 1
+        segmentation, record, _ = names(number)
+        changed = int(np.count_nonzero(labels != before.data))
+        write_volume(folder / segmentation, labels, before.grid)
+        try:
+            made = _corrected(store, row.key, summary, labels, before.grid, scheme)
+            made["outputs"] = {segmentation: sha256_of(folder / segmentation)}
+            made["correction"] = {"version": number, "based_on": based_on, "changed_voxels": changed, "note": note}
+            write_json(folder / record, made)
+            version = VersionRow(number=number, based_on=based_on, note=note, changed=changed, created=time.time())
+            store.add_version(row.key, version, result_of(made))
+        except BaseException:
+            for name in (segmentation, record):
+                (folder / name).unlink(missing_ok=True)
+            raise
+        return version, made
+
+
+def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.uint8]:
+    """Return the label map (i, j, k) that was sent.
+
+    Raises
+    ------
+    CaseError
+        It is not NIfTI, or damaged.
+    GeometryError
+        It lies on another grid.
+    LabelError
+        It holds values that the scheme does not know.
+    """
+    most = 1024 + 8 * int(np.prod(grid.shape))  # a header and the widest numbers
+    try:
+        if body[:2] == b"\x1f\x8b":
+            unpacker = zlib.decompressobj(wbits=31)
+            body = unpacker.decompress(body, most + 1)
+            if len(body) <= most and not unpacker.eof:
+                raise CaseError("the segmentation: is truncated; save it again")
+        if len(body) > most:
+            raise CaseError("the segmentation: is larger than this case's grid; nothing was saved")
+        image = nib.Nifti1Image.from_bytes(body)
+        values = np.asarray(image.dataobj, np.float32)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+        raise CaseError(f"the segmentation: is not readable NIfTI ({error}); nothing was saved") from error
+    if values.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-2):
+        raise GeometryError(
+            f"the segmentation: lies on another grid (shape {values.shape}, the case: {grid.shape}); it was not saved"
+        )
+    labels = np.nan_to_num(values).clip(0, 255).astype(np.uint8)
+    if (labels != values).any():
+        raise LabelError("the segmentation: holds values that are no whole numbers from 0 to 255; nothing was saved")
+    check_labels(labels, scheme, subject="the segmentation")
+    return labels
+
+
+def _corrected(
+    store: Store, key: str, summary: Mapping[str, Any], labels: NDArray[np.uint8], grid: Grid, scheme: LabelScheme
+) -> dict[str, Any]:
+    """Return the summary of a corrected version: measured anew, without what only held for the network's."""
+    brain = np.zeros(grid.shape, bool)
+    for sequence in case_of(summary).sequences:
+        brain |= read_volume(view_file(store, key, sequence), dtype=np.uint8).data > 0
+    made = {k: v for k, v in summary.items() if k not in ("predicted_dice", "outputs", "seconds", "correction")}
+    made["measurements"] = measure(labels, grid, scheme, brain=brain)
+    flags = [flag for flag in summary.get("flags", []) if flag.get("code") != "corrected"]
+    message = "This segmentation was corrected by hand; confidence and flags are those of the network's own."
+    made["flags"] = [*flags, {"code": "corrected", "severity": "info", "message": message}]
+    return made
+
+
+def grids_agree(store: Store, key: str) -> bool:
+    """Return whether the viewer can lay the segmentation over the images."""
+    try:
+        grid = read_grid(segmentation_file(store, key, 1))
+        sequences = case_of(read_summary(store, key, 1)).sequences
+        return all(read_grid(file).matches(grid, tolerance_mm=0.1) for file in sequences.values())
+    except GlioscopeError:
+        return False
+
+
+def measurements_csv(summaries: Mapping[tuple[str, str, int], Mapping[str, Any]]) -> str:
+    """Return a table with a row per case and version.
+
+    Parameters
+    ----------
+    summaries : mapping
+        (key, title, version) to its summary.
+    """
+    text = io.StringIO()
+    columns = ["case", "title", "version", *(f"{name}_ml" for name in REGIONS), "longest_mm", "perpendicular_mm"]
+    columns += ["product_mm2", "side", "flags"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for (key, title, version), summary in summaries.items():
+        found = summary.get("measurements", {})
+        diameters, side = found.get("diameters") or {}, found.get("side") or {}
+        writer.writerow(
+            {
+                "case": key,
+                "title": _cell(title),
+                "version": version,
+                **{f"{name}_ml": found.get("volumes_ml", {}).get(name, "") for name in REGIONS},
+                **{name: diameters.get(name, "") for name in ("longest_mm", "perpendicular_mm", "product_mm2")},
+                "side": side.get("side", ""),
+                "flags": " ".join(flag.get("code", "") for flag in summary.get("flags", [])),
+            }
+        )
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Return a text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,356 @@
+"""What the server does with cases, told apart from how it is asked: take an upload, start, correct, compare, delete."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from glioscope.cases import SEQUENCES
+from glioscope.errors import CaseError, GlioscopeError
+from glioscope.report.style import SEQUENCE_NAMES
+from glioscope.runs import read_json
+from glioscope.volumes import VolumeFile, read_volume, write_volume
+from glioscope.web import results
+from glioscope.web.jobs import Runner, Step
+from glioscope.web.recognise import Proposal, case_id_of, dicom_source, recognise, scheme_of
+from glioscope.web.settings import ServerConfig
+from glioscope.web.store import CaseRow, JobRow, Scan, Store, VersionRow
+from glioscope.web.uploads import UploadError, readable, receive
+
+
+class NotNowError(Exception):
+    """A request that does not fit the state of a case."""
+
+
+class Service:
+    """The server's work, on one folder.
+
+    Parameters
+    ----------
+    config : ServerConfig
+        Folder, model and limits.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.store = Store(config.data)
+        self.runner = Runner(self.store, config, self._plan, self._failed)
+        self._uploads = asyncio.Semaphore(4)
+        self.guessing = asyncio.Lock()
+
+    def start(self) -> None:
+        """Begin to work through the queue."""
+        self.runner.start()
+
+    def stop(self) -> None:
+        """Stop working; what is under way is done at the next start."""
+        self.runner.stop()
+        self.store.close()
+
+    # uploads
+
+    async def upload(self, request: Request) -> list[CaseRow]:
+        """Take an upload and return the cases it became.
+
+        Raises
+        ------
+        UploadError
+            Nothing was kept; the message says why.
+        """
+        if self.store.waiting() >= self.config.max_queue:
+            raise UploadError(503, f"{self.config.max_queue} cases are waiting already; try again later")
+        async with self._uploads:
+            folder = self.store.data / "incoming" / secrets.token_hex(8)
+            try:
+                folder.mkdir(parents=True, mode=0o700)
+            except OSError as error:
+                raise UploadError(507, f"the upload cannot be written ({error.strerror}); nothing was kept") from error
+            try:
+                received = await receive(request, folder, self.config)
+                proposals = await run_in_threadpool(recognise, received)
+                start = received.fields.get("start", "") in ("1", "true", "yes", "on")
+                return await run_in_threadpool(self._keep, folder, proposals, start)
+            except CaseError as error:
+                raise UploadError(
+                    422, str(error).replace(f"{folder}/", "").replace(str(folder), "the upload")
+                ) from error
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep(self, folder: Path, proposals: Sequence[Proposal], start: bool) -> list[CaseRow]:
+        """Enter each patient as a case of its own, all or none."""
+        rows: list[CaseRow] = []
+        try:
+            for proposal in proposals:
+                row = self._row(proposal)
+                home = self.store.folder(row.key)
+                home.mkdir(mode=0o700)
+                if len(proposals) == 1:
+                    folder.rename(home / "input")
+                else:
+                    _move(folder, home / "input", [scan.file for scan in proposal.scans])
+                self.store.add(row)
+                rows.append(row)
+        except OSError as error:
+            self._drop(rows)
+            raise UploadError(507, f"the upload cannot be kept ({error.strerror}); nothing was kept") from error
+        except GlioscopeError:
+            self._drop(rows)
+            raise
+        for row, proposal in zip(rows, proposals, strict=True):
+            if proposal.kind == "dicom":
+                self.store.queue(row.key, "read")
+            elif start and not proposal.doubtful:
+                self.begin(row.key, row.choice, raw=row.raw)
+        self.runner.wake()
+        return [self.case(row.key) for row in rows]
+
+    def _drop(self, rows: Sequence[CaseRow]) -> None:
+        for row in rows:
+            with contextlib.suppress(GlioscopeError):
+                self.store.remove(row.key)
+
+    def _row(self, proposal: Proposal) -> CaseRow:
+        return CaseRow(
+            key=secrets.token_hex(8),
+            title=proposal.title,
+            case_id=case_id_of(proposal.title),
+            kind=proposal.kind,
+            state="reading" if proposal.kind == "dicom" else "review",
+            message=proposal.remark,
+            scans=proposal.scans,
+            choice=proposal.choice,
+            raw=proposal.raw,
+            result={},
+            version=0,
+            created=time.time(),
+        )
+
+    # cases
+
+    def case(self, key: str) -> CaseRow:
+        """Return a case.
+
+        Raises
+        ------
+        KeyError
+            There is none of that key.
+        """
+        row = self.store.case(key)
+        if row is None:
+            raise KeyError(key)
+        return row
+
+    def begin(self, key: str, choice: Mapping[str, int], *, raw: bool, title: str | None = None) -> CaseRow:
+        """Queue a case for segmentation with the sequences as the user chose them.
+
+        Raises
+        ------
+        NotNowError
+            It is waiting or under way already.
+        CaseError
+            The choice is not usable.
+        """
+        row = self.case(key)
+        if row.state in ("queued", "running", "reading"):
+            raise NotNowError("this case is waiting or under way already")
+        _check_choice(row, choice)
+        if row.kind == "dicom":
+            raw = True
+        shown = readable(title) if title else row.title
+        for name in ("output", "prepared", "case", "view"):
+            shutil.rmtree(self.store.folder(key) / name, ignore_errors=True)
+        self.store.forget_versions(key)
+        self.store.queue(
+            key,
+            "segment",
+            state="queued",
+            message="",
+            choice=dict(choice),
+            raw=raw,
+            title=shown or row.title,
+            case_id=case_id_of(shown or row.title),
+        )
+        self.runner.wake()
+        return self.case(key)
+
+    def remove(self, key: str) -> None:
+        """Delete a case with all its files."""
+        row = self.case(key)
+        self.runner.cancel(row.key)
+        self.store.remove(row.key)
+
+    def save(self, key: str, body: bytes, *, based_on: int, note: str) -> VersionRow:
+        """Save a corrected segmentation as the next version.
+
+        Raises
+        ------
+        NotNowError
+            There is no segmentation yet.
+        ConflictError
+            A newer version exists.
+        """
+        row = self.case(key)
+        if row.state != "done":
+            raise NotNowError("this case has no segmentation yet")
+        return results.save_version(self.store, row, body, based_on=based_on, note=readable(note, length=300))[0]
+
+    def compare(self, key: str, earlier: str) -> None:
+        """Queue a comparison of a case with an earlier scan of the same patient.
+
+        Raises
+        ------
+        NotNowError
+            One of them is not segmented, or this installation cannot compare.
+        """
+        row, other = self.case(key), self.case(earlier)
+        if not self.can_compare:
+            raise NotNowError("this installation has no command 'glioscope change'")
+        if row.key == other.key or row.state != "done" or other.state != "done":
+            raise NotNowError("two different cases are needed, both segmented")
+        last = self.store.last_job(key, "change", other=earlier)
+        if last is None or last.state in ("done", "failed"):
+            self.store.queue(key, "change", other=earlier)
+            self.runner.wake()
+
+    def change_page(self, key: str, earlier: str) -> Path:
+        """Return the page of a comparison (it may not exist yet)."""
+        return self.store.folder(key) / f"change-{earlier}" / "change.html"
+
+    @cached_property
+    def can_compare(self) -> bool:
+        """Whether this installation has the command that compares two scans."""
+        return _runs("change", "--help")
+
+    # jobs
+
+    def _plan(self, job: JobRow) -> tuple[Sequence[Step], Callable[[], None]]:
+        row, home = self.case(job.key), self.store.folder(job.key)
+        if job.task == "read":
+            source, result = dicom_source(home / "input"), home / "series.json"
+            step = Step(what="reading DICOM", arguments=("-m", "glioscope.web.recognise", str(source), str(result)))
+            return [step], lambda: self._read(job, result)
+        if job.task == "change":
+            earlier = results.result_folder(self.store, job.other)
+            later = results.result_folder(self.store, job.key)
+            out = self.change_page(job.key, job.other).parent
+            arguments = ("-m", "glioscope", "change", str(earlier), str(later), "-o", str(out))
+            return [Step(what="comparing", arguments=arguments)], lambda: self.store.finish(job)
+        return self._segment_steps(row, home), lambda: self._segmented(job)
+
+    def _segment_steps(self, row: CaseRow, home: Path) -> list[Step]:
+        scans = {code: row.scans[place] for code, place in row.choice.items()}
+        steps: list[Step] = []
+        scheme: tuple[str, ...] = ()
+        if row.raw:
+            source: tuple[str, ...] = (str(dicom_source(home / "input")),) if row.kind == "dicom" else ()
+            named: list[str] = []
+            for code in SEQUENCES:
+                if code in scans:
+                    value = _series(scans[code]) if row.kind == "dicom" else str(home / "input" / scans[code].file)
+                    named += [f"--{code}", value]
+                elif row.kind == "dicom":
+                    named += [f"--{code}", "none"]
+            target = ("-o", str(home / "prepared"), "--case-id", row.case_id)
+            arguments = ("-m", "glioscope", "prepare", *source, *named, *target)
+            steps.append(Step(what="aligning the scans and finding the brain", arguments=arguments))
+            place = home / "prepared" / row.case_id
+        else:
+            place = home / "case" / row.case_id
+            scheme = ("--scheme", _lay_out(row, scans, home / "input", place))
+        model = ("--model", str(self.config.model.resolve())) if self.config.model else ()
+        out = ("-o", str(home / "output"))
+        steps.append(
+            Step(what="segmenting", arguments=("-m", "glioscope", "segment", str(place), *out, *scheme, *model))
+        )
+        return steps
+
+    def _read(self, job: JobRow, result: Path) -> None:
+        found = read_json(result, what="list of series")
+        scans = tuple(Scan(**scan) for scan in found["scans"])
+        self.store.finish(job, state="review", message=found["remark"], scans=scans, choice=found["choice"])
+
+    def _segmented(self, job: JobRow) -> None:
+        summary = results.read_summary(self.store, job.key, 1)
+        now = time.time()
+        version = VersionRow(number=1, based_on=0, note="", changed=0, created=now)
+        self.store.add_version(job.key, version, results.result_of(summary))
+        self.store.finish(job, state="done", message="", finished=now)
+
+    def _failed(self, job: JobRow, reason: str) -> None:
+        if job.task == "change":
+            self.store.finish(job, failure=reason)
+        else:
+            self.store.finish(job, failure=reason, state="failed", message=reason)
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+Desk = Annotated[Service, Depends(_service)]
+"""The service, as a route asks for it."""
+
+
+def _move(source: Path, target: Path, files: Sequence[str]) -> None:
+    for name in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).rename(target / name)
+
+
+def _check_choice(row: CaseRow, choice: Mapping[str, int]) -> None:
+    unknown = sorted(set(choice) - set(SEQUENCES))
+    if unknown:
+        raise CaseError(f"sequence {unknown} is not known; name them {', '.join(SEQUENCES)}")
+    if not choice:
+        raise CaseError("no sequence is chosen; at least one of T1, T1 with contrast, T2 and FLAIR is needed")
+    for code, place in choice.items():
+        if not 0 <= place < len(row.scans):
+            raise CaseError(f"{SEQUENCE_NAMES[code]}: the upload has no scan number {place}")
+        if row.scans[place].problem:
+            raise CaseError(f"{row.scans[place].name}: {row.scans[place].problem}")
+    if len(set(choice.values())) < len(choice):
+        place = max(choice.values(), key=list(choice.values()).count)
+        codes = " and ".join(SEQUENCE_NAMES[code] for code, n in choice.items() if n == place)
+        raise CaseError(f"{row.scans[place].name}: is chosen for {codes}; each sequence needs a scan of its own")
+
+
+def _series(scan: Scan) -> str:
+    """Return what `prepare` knows a DICOM series by: the number at the front of its label."""
+    return scan.name.removeprefix("series ").split(" ")[0]
+
+
+def _lay_out(row: CaseRow, scans: Mapping[str, Scan], source: Path, target: Path) -> str:
+    """Give the chosen files the names of a case, without copying them, and return their label scheme."""
+    shutil.rmtree(target.parent, ignore_errors=True)
+    target.mkdir(parents=True)
+    for code, scan in scans.items():
+        path = source / scan.file
+        if row.kind == "channels":
+            volume = read_volume(VolumeFile(path, row.scans.index(scan)))
+            write_volume(target / f"{row.case_id}-{code}.nii.gz", volume.data, volume.grid)
+            continue
+        suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
+        try:
+            os.link(path, target / f"{row.case_id}-{code}{suffix}")
+        except OSError:  # a file system without links
+            shutil.copyfile(path, target / f"{row.case_id}-{code}{suffix}")
+    return "msd" if row.kind == "channels" else scheme_of(source, scans)
+
+
+def _runs(*arguments: str) -> bool:
+    command = [sys.executable, "-m", "glioscope", *arguments]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
