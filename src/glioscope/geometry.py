@@ -7,6 +7,7 @@ below is the *storage order* of an array (i grows to the left, and so on), never
 Everything here is arithmetic on shapes and affines, with exact ways back; resampling lives in `preprocessing`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,17 @@ from glioscope.errors import GeometryError
 Shape3 = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
+MAX_VOXELS = 2**28
+"""A grid of more voxels is refused before anything is made on it: 268 million, 1 GiB as float32. A head at 0.5 mm has
+50 to 100 million; what lies beyond is a damaged header, a whole body, or voxels taken for metres."""
+MAX_RESAMPLED_VOXELS = 2**26
+"""A grid that all sequences are brought to has fewer: 406 mm cubed at 1 mm, and 1 GiB for four sequences. A head with
+the neck has 17 million."""
+SPACING_MM = (0.02, 50.0)
+"""Voxel edges outside are refused: a header in metres or micrometres, or a damaged one. Scans have 0.1 to 20 mm."""
+MAX_OFFSET_MM = 1e5
+"""No grid begins further from the scanner's centre: beyond, the header's float32 no longer tells 0.01 mm."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
@@ -28,7 +40,8 @@ class Grid:
     Raises
     ------
     GeometryError
-        The shape is not three positive numbers; the affine is not 4×4, not finite, or singular.
+        The shape is not three positive numbers or has more than `MAX_VOXELS`; the affine is not 4×4, not finite, or
+        singular; voxels or their place are beyond `SPACING_MM` and `MAX_OFFSET_MM`.
     """
 
     shape: Shape3
@@ -40,11 +53,14 @@ class Grid:
         affine = np.array(self.affine, np.float64)
         if len(shape) != 3 or min(shape) < 1:
             raise GeometryError(f"grid has shape {shape}; it needs three axes of at least one voxel")
+        if math.prod(shape) > MAX_VOXELS:
+            raise GeometryError(
+                f"grid has shape {shape}, {math.prod(shape) / 1e6:,.0f} million voxels; at most {MAX_VOXELS // 10**6} "
+                "million are taken. Crop the scan to the head, or write it again with coarser voxels."
+            )
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("grid has an affine that is not a finite 4x4 matrix; repair the file's header")
-        edges = np.linalg.norm(affine[:3, :3], axis=0)
-        if edges.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / np.where(edges > 0, edges, 1))) < 1e-3:
-            raise GeometryError("grid has a singular affine (an axis of length 0); repair the file's header")
+        _require_plausible(affine)
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -87,6 +103,25 @@ class Grid:
         return f"shape {self.shape}, spacing ({spacing}) mm, {self.orientation}, origin ({origin}) mm"
 
 
+def _require_plausible(affine: NDArray[np.float64]) -> None:
+    """Raise unless a finite affine could be a scan's."""
+    if np.abs(affine[:3]).max() > MAX_OFFSET_MM:
+        raise GeometryError(
+            f"grid has an affine with {np.abs(affine[:3]).max():.3g} mm in it; no scan lies that far from the "
+            "scanner's centre. Repair the file's header."
+        )
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if edges.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / np.where(edges > 0, edges, 1))) < 1e-3:
+        raise GeometryError("grid has a singular affine (an axis of length 0); repair the file's header")
+    low, high = SPACING_MM
+    if edges.min() < low or edges.max() > high:
+        words = " x ".join(f"{edge:.3g}" for edge in edges)
+        raise GeometryError(
+            f"grid has voxels of {words} mm; a scan has {low:g} to {high:g} mm. Is its header in metres or "
+            "micrometres? Write it again in millimetres."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A box of voxels: `start` inclusive, `stop` exclusive, along i, j, k. May reach outside an array."""
@@ -117,13 +152,6 @@ def bounding_box(mask: NDArray[np.bool_], *, margin: int = 0) -> Box:
         start.append(max(0, int(line[0]) - margin))
         stop.append(min(mask.shape[axis], int(line[-1]) + 1 + margin))
     return Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
-
-
-def centred_box(box: Box, shape: Shape3) -> Box:
-    """Return a box of `shape` around the centre of `box`; it may reach outside the array or cut the box."""
-    start = tuple(a + (b - a - n) // 2 for a, b, n in zip(box.start, box.stop, shape, strict=True))
-    stop = tuple(a + n for a, n in zip(start, shape, strict=True))
-    return Box(start, stop)  # type: ignore[arg-type]
 
 
 def _overlap(box: Box, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

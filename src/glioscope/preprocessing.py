@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES, LoadedCase
-from glioscope.errors import CaseError, ConfigError, LabelError
-from glioscope.geometry import Box, Grid, bounding_box, cut, paste, reorient
+from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
+from glioscope.geometry import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
 from glioscope.labels import LabelScheme, detect_scheme, labels_from_regions, regions_from_labels, scheme_named
 from glioscope.volumes import atomic_path
 
@@ -86,6 +86,8 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
     ------
     CaseError
         None of the configured sequences is there, or one of them is constant.
+    GeometryError
+        The field of view is far larger than a head.
     LabelError
         The reference does not fit the scheme.
     """
@@ -95,7 +97,7 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
             f"case {loaded.case.case_id}: has {', '.join(loaded.images)}; the network needs at least one of "
             f"{', '.join(config.sequences)}"
         )
-    whole = _network_grid(loaded.grid, config.spacing_mm)
+    whole = _network_grid(loaded.grid, config.spacing_mm, loaded.case.case_id)
     with ThreadPoolExecutor(len(names)) as pool:  # numpy lets go of the interpreter lock in each of these steps
         scans = dict(zip(names, pool.map(lambda name: _scan(loaded, name, whole), names), strict=True))
         brain = functools.reduce(np.logical_or, pool.map(lambda scan: scan != 0, scans.values()))
@@ -152,10 +154,17 @@ def _prepare_reference(
     return np.stack([cut(_to_network_grid(region, loaded.grid, whole, nearest=True), box) for region in regions])
 
 
-def _network_grid(native: Grid, spacing_mm: float) -> Grid:
+def _network_grid(native: Grid, spacing_mm: float, case_id: str) -> Grid:
     """Return the grid in RAS order at the network's spacing that covers the native one."""
     _, grid = reorient(np.broadcast_to(np.uint8(0), native.shape), native)
     spacing = np.array(grid.spacing_mm)
+    voxels = math.prod(grid.shape) * np.prod(spacing / spacing_mm)
+    if voxels > MAX_RESAMPLED_VOXELS:
+        extent = " x ".join(f"{n * s:.0f}" for n, s in zip(grid.shape, spacing, strict=True))
+        raise GeometryError(
+            f"case {case_id}: covers {extent} mm, {voxels / 1e6:,.0f} million voxels at the network's {spacing_mm:g} "
+            f"mm; at most {MAX_RESAMPLED_VOXELS // 10**6} million are taken. Crop the scans to the head."
+        )
     if np.allclose(spacing, spacing_mm, rtol=0.02):
         return grid
     scale = spacing_mm / spacing

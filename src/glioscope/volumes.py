@@ -6,9 +6,7 @@ renames it, so a reader never meets half a file.
 """
 
 import os
-import struct
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,15 +16,10 @@ from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, LabelError, RunError
 from glioscope.geometry import Grid
-
-MAX_VOXELS = 1024**3
-"""A volume of more voxels than this is refused before any of it is read (a 1024³ scan is not a brain MRI)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +39,10 @@ class VolumeFile:
 
 
 def _open(path: Path) -> nib.Nifti1Image:
-    if not path.is_file():
-        raise CaseError(f"{path}: no such file")
+    require_file(path)
     try:
         image = nib.load(path)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, struct.error) as error:
+    except Exception as error:  # whatever the parser of foreign bytes raises, the file is to blame
         raise CaseError(
             f"{path}: not a readable NIfTI file ({_first_line(error)}); copy or convert it again"
         ) from error
@@ -60,9 +52,22 @@ def _open(path: Path) -> nib.Nifti1Image:
     if dtype.kind not in "iuf":
         raise CaseError(f"{path}: voxels are {dtype}, not real numbers; export the scan as a grey-scale image")
     shape = image.shape
-    if not shape or min(shape) < 1 or int(np.prod(shape, dtype=object)) > MAX_VOXELS:
+    if not shape or min(shape) < 1:
         raise CaseError(f"{path}: header claims shape {shape}; no MRI volume has it, the header is damaged")
     return cast(nib.Nifti1Image, image)
+
+
+def require_file(path: Path) -> None:
+    """Raise `CaseError` unless there is a file: not a folder, a pipe, a link that leads nowhere or in a circle."""
+    try:
+        if path.is_file():
+            return
+        there = path.is_symlink() or path.exists()
+    except OSError as error:
+        raise CaseError(f"{path}: cannot be reached ({error.strerror}); check the rights of its folder") from error
+    if there:
+        raise CaseError(f"{path}: is not a file but a folder, a pipe or a link to nothing; put the scan there")
+    raise CaseError(f"{path}: no such file")
 
 
 def _first_line(error: Exception) -> str:
@@ -116,7 +121,7 @@ def read_volume(file: VolumeFile | Path, *, dtype: Any = np.float32) -> Volume:
     CaseError
         The file is missing, truncated, not NIfTI, not real-valued or not one volume.
     GeometryError
-        The affine is singular or not finite.
+        The affine is singular, not finite, or not a scan's; there are more than `geometry.MAX_VOXELS`.
     """
     file = VolumeFile(file) if isinstance(file, Path) else file
     image = _open(file.path)
@@ -128,7 +133,11 @@ def read_volume(file: VolumeFile | Path, *, dtype: Any = np.float32) -> Volume:
                 data = np.asarray(image.dataobj, dtype).reshape(shape)
             else:
                 data = np.asarray(image.dataobj[..., file.channel], dtype).reshape(shape)
-    except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+    except MemoryError as error:
+        raise CaseError(
+            f"{file.path}: not enough memory for {grid.describe()}; close other programs or use a larger machine"
+        ) from error
+    except Exception as error:  # as in _open
         raise CaseError(
             f"{file.path}: voxels cannot be read ({_first_line(error)}); the file is truncated or damaged, "
             "copy it again"
@@ -203,9 +212,12 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file (UTF-8), complete or not at all."""
+    """Write a text file (UTF-8), complete or not at all.
+
+    What UTF-8 cannot hold, a file name that is not UTF-8 itself, is written as an escape that JSON reads back.
+    """
     with atomic_path(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_volume(path: Path, data: NDArray[Any], grid: Grid) -> None:

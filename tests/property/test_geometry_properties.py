@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from glioscope.geometry import Box, Grid, bounding_box, centred_box, cut, paste, reorient
+from glioscope.geometry import Box, Grid, bounding_box, cut, paste, reorient
 
 edges = st.integers(1, 7)
 shapes = st.tuples(edges, edges, edges)
@@ -85,11 +85,3 @@ def test_a_bounding_box_holds_every_voxel_and_is_tight(shape, seed, margin) -> N
     assert cut(mask, box).sum() == mask.sum()
     tight = bounding_box(mask)
     assert all(cut(mask, tight).any(axis=tuple({0, 1, 2} - {a}))[[0, -1]].all() for a in range(3))
-
-
-@given(boxes(), shapes)
-def test_a_centred_box_has_the_shape_and_the_centre(box, shape) -> None:
-    centred = centred_box(box, shape)
-    assert centred.shape == shape
-    for a, b, c, d in zip(box.start, box.stop, centred.start, centred.stop, strict=True):
-        assert abs((a + b) - (c + d)) <= 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glioscope.errors import GeometryError
-from glioscope.geometry import Box, Grid, bounding_box, centred_box, cut, paste, reorient
+from glioscope.geometry import Box, Grid, bounding_box, cut, paste, reorient
 
 LPS_2_3_4 = np.array([[-2.0, 0, 0, 10], [0, -3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
 
@@ -32,6 +32,10 @@ def test_grid_keeps_its_own_affine() -> None:
         ((2, 2, 2), np.eye(3), "not a finite 4x4 matrix"),
         ((2, 2, 2), np.full((4, 4), np.nan), "not a finite 4x4 matrix"),
         ((2, 2, 2), np.diag([1.0, 0, 1, 1]), "singular affine"),
+        ((2, 2, 2), np.diag([0.01, 0.01, 0.01, 1]), r"voxels of 0\.01 x 0\.01 x 0\.01 mm; a scan has 0\.02 to 50 mm"),
+        ((2, 2, 2), np.diag([1.0, 1000, 1, 1]), "voxels of 1 x 1e\\+03 x 1 mm"),
+        ((2, 2, 2), np.array([[1.0, 0, 0, 1e300], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "1e\\+300 mm in it"),
+        ((1024, 1024, 600), np.eye(4), r"629 million voxels; at most 268 million are taken\. Crop"),
         ((2, 2, 2), np.array([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "singular affine"),
     ],
 )
@@ -63,10 +67,6 @@ def test_bounding_box_by_hand() -> None:
     assert bounding_box(mask) == Box((1, 2, 3), (4, 3, 8))
     assert bounding_box(mask, margin=2) == Box((0, 0, 1), (6, 5, 8))
     assert bounding_box(np.zeros((6, 7, 8), bool)) == Box((0, 0, 0), (6, 7, 8))
-
-
-def test_centred_box_by_hand() -> None:
-    assert centred_box(Box((2, 2, 2), (6, 6, 6)), (8, 4, 3)) == Box((0, 2, 2), (8, 6, 5))
 
 
 def test_cut_and_paste_reach_over_the_edge() -> None:

@@ -24,7 +24,8 @@ import synthetic_dicom as made
 from glioscope.errors import CaseError
 from glioscope.geometry import Grid
 from glioscope.raw import archive
-from glioscope.raw.dicom import patient_code, read_dicom
+from glioscope.raw.dicom import read_dicom
+from glioscope.raw.identity import patient_code
 from glioscope.raw.scan import read_nifti_scans
 from glioscope.volumes import write_volume
 
@@ -372,6 +373,25 @@ def test_a_zip_that_swells_beyond_all_bounds_is_refused(series_zip, monkeypatch)
     monkeypatch.setattr(archive, "MAX_BYTES", 8000)
     with pytest.raises(CaseError, match="unpacks to more than"):
         read_dicom(series_zip)
+
+
+def test_many_small_bombs_are_one_large_one(series_zip, tmp_path, monkeypatch):
+    """Each is small enough to be let through; all together they fill a disk."""
+    monkeypatch.setattr(archive, "FREE_TOTAL_BYTES", 3_000_000)
+    bomb = (tmp_path / "series" / "001-001.dcm").read_bytes()[:132] + bytes(1_000_000)
+    with zipfile.ZipFile(series_zip, "a", zipfile.ZIP_DEFLATED) as archived:
+        for n in range(5):
+            archived.writestr(f"{n}.dcm", bomb)
+    with pytest.raises(CaseError, match="too much for its size"):
+        read_dicom(series_zip)
+
+
+@pytest.mark.parametrize("name", [".", "./", "\\", "a" * 60_000])
+def test_members_of_odd_names_are_no_defect(series_zip, tmp_path, name):
+    slice_bytes = next((tmp_path / "series").iterdir()).read_bytes()
+    with zipfile.ZipFile(series_zip, "a") as archived:
+        archived.writestr(zipfile.ZipInfo(name), slice_bytes)
+    np.testing.assert_array_equal(read_dicom(series_zip).scans["t1n"].image, VOLUME)
 
 
 def test_a_zip_or_folder_of_too_many_files_is_refused(series_zip, tmp_path, monkeypatch):

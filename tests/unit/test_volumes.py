@@ -1,11 +1,13 @@
 import gzip
+import json
+import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from glioscope import volumes
+from glioscope import geometry
 from glioscope.errors import CaseError, GeometryError, LabelError, RunError
 from glioscope.geometry import Grid
 from glioscope.volumes import (
@@ -109,8 +111,8 @@ def test_another_format(tmp_path: Path) -> None:
 
 
 def test_an_impossible_header_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(volumes, "MAX_VOXELS", 59)
-    with pytest.raises(CaseError, match=r"header claims shape \(3, 4, 5\)"):
+    monkeypatch.setattr(geometry, "MAX_VOXELS", 59)
+    with pytest.raises(GeometryError, match=r"big\.nii\.gz: grid has shape \(3, 4, 5\), 0 million voxels; at most"):
         read_volume(save(tmp_path / "big.nii.gz", DATA))
 
 
@@ -145,8 +147,8 @@ def test_writing_refuses_another_shape(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")  # half a character, that UTF-8 cannot hold
+    with pytest.raises(TypeError):
+        write_text(path, None)  # type: ignore[arg-type]
     assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -165,3 +167,39 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=r"x\.txt: cannot be written \(No space left on device\); free space"):
         write_text(tmp_path / "x.txt", "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_not_utf8_comes_back_from_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")  # Latin-1, as old file servers have it
+    write_text(tmp_path / "x.json", json.dumps({"file": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"file": name}
+
+
+def test_only_a_file_is_opened(tmp_path: Path) -> None:
+    """To open a pipe would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    (tmp_path / "loop.nii.gz").symlink_to("loop.nii.gz")
+    (tmp_path / "folder.nii.gz").mkdir()
+    for name in ("pipe", "loop", "folder"):
+        with pytest.raises(CaseError, match=rf"{name}\.nii\.gz: is not a file but a folder, a pipe or a link"):
+            read_volume(tmp_path / f"{name}.nii.gz")
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(CaseError, match=r"x\.nii: cannot be reached \(Permission denied\)"):
+        read_volume(tmp_path / "x.nii")
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "m.nii.gz", DATA)
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("nibabel.arrayproxy.ArrayProxy.__array__", no_memory)
+    with pytest.raises(CaseError, match=r"m\.nii\.gz: not enough memory for shape \(3, 4, 5\)"):
+        read_volume(path)

@@ -1,5 +1,6 @@
 """Finding cases on disk in every layout, and reading one into memory."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError
-from glioscope.geometry import Grid
-from glioscope.volumes import VolumeFile, read_labels, read_volumes
+from glioscope.geometry import MAX_VOXELS, Grid
+from glioscope.volumes import VolumeFile, read_grid, read_labels, read_volumes, require_file
 
 SEQUENCES = ("t1n", "t1c", "t2w", "t2f")
 """BraTS codes: T1 native, T1 with contrast, T2-weighted, T2-FLAIR. The channel order everywhere."""
+
+MAX_CASE_VOXELS = MAX_VOXELS
+"""Voxels of all sequences of a case together: as many as four of 512 x 512 x 256, 1 GiB as float32. `segment` was
+measured to need 3.4 GB for nearly as many; a case of BraTS has an eighth."""
 
 _NAMES = {
     "t1n": ("t1n", "t1"),
@@ -45,8 +50,11 @@ class Case:
     """Label scheme where the layout tells it (Decathlon), else None: told by the values."""
 
     def __post_init__(self) -> None:
-        if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\\0"):
-            raise CaseError(f"case id {self.case_id!r} cannot name a folder; rename the files")
+        if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\") or not self.case_id.isprintable():
+            raise CaseError(
+                f"case id {self.case_id!r} cannot name a folder: it is empty, dots alone, or has a slash, a line break "
+                "or another character that cannot be shown; rename the files"
+            )
         unknown = sorted(set(self.sequences) - set(SEQUENCES))
         if unknown:
             raise CaseError(f"case {self.case_id}: has sequence {unknown}; known are {', '.join(SEQUENCES)}")
@@ -100,29 +108,41 @@ def _role(path: Path) -> tuple[str, str] | None:
     return match[1] or "", _ROLE_OF[match[2].lower()]
 
 
-def _nifti_files(folder: Path) -> list[Path]:
-    """Return all NIfTI files below a folder, sorted, each real folder visited once (links may form loops)."""
+def _nifti_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """Return all NIfTI files below a folder, sorted, and a line for each folder inside that cannot be read.
+
+    Each real folder is visited once, since links may form loops.
+    """
     found: list[Path] = []
+    problems: dict[str, str] = {}
     seen: set[Path] = set()
     stack = [folder]
     while stack:
         current = stack.pop()
-        real = current.resolve()
-        if real in seen:
-            continue
-        seen.add(real)
         try:
-            entries = sorted(current.iterdir())
-        except OSError as error:
-            raise CaseError(f"{current}: cannot be listed ({error.strerror}); check its permissions") from error
-        for entry in entries:
-            if entry.name.startswith("."):
+            real = current.resolve()
+            if real in seen:
                 continue
-            if entry.is_dir():
-                stack.append(entry)
-            elif entry.name.lower().endswith((".nii", ".nii.gz")):
-                found.append(entry)
-    return sorted(found)
+            seen.add(real)
+            folders, files = _listed(current)
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+            reason = getattr(error, "strerror", None) or error
+            line = f"{current}: cannot be listed ({reason}); check its permissions"
+            if current == folder:
+                raise CaseError(line) from error
+            problems[current.name] = line
+            continue
+        stack += folders
+        found += files
+    return sorted(found), problems
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the NIfTI files in a folder, hidden ones left out."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    folders = [entry for entry in entries if entry.is_dir()]
+    names = (".nii", ".nii.gz")
+    return folders, [e for e in entries if e.name.lower().endswith(names) and not e.is_dir()]
 
 
 def _decathlon_case(path: Path) -> Case:
@@ -137,18 +157,14 @@ def _decathlon_case(path: Path) -> Case:
     )
 
 
-def _case_of_one_file(path: Path) -> Case:
-    if not _DECATHLON_FILE.fullmatch(_stem(path)):
-        raise CaseError(f"{path}: is one file; name the folder of its case, or each sequence's file with --t1n … --t2f")
-    return _decathlon_case(path)
-
-
 def _case_from(case_id: str, files: Mapping[str, list[Path]]) -> Case:
     doubled = {role: paths for role, paths in files.items() if len(paths) > 1}
     if doubled:
         role, paths = next(iter(doubled.items()))
         names = " and ".join(sorted(p.name for p in paths))
         raise CaseError(f"case {case_id}: has {names} for {role}; one file is needed. Move the other away.")
+    for paths in files.values():
+        require_file(paths[0])
     single = {role: VolumeFile(paths[0]) for role, paths in files.items()}
     reference = single.pop("seg", None)
     if not single:
@@ -226,12 +242,12 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
         )
     if not folder.is_dir():
         raise CaseError(f"{folder}: no such folder")
-    grouped, stray, cases = _sorted_files(folder)
-    problems: dict[str, str] = {}
-    for (parent, prefix), files in _merge_odd_segmentations(grouped).items():
+    files, problems = _nifti_files(folder)
+    grouped, stray, cases = _sorted_files(files)
+    for (parent, prefix), by_role in _merge_odd_segmentations(grouped).items():
         case_id = prefix or parent.name
         try:
-            cases.append(_case_from(case_id, files))
+            cases.append(_case_from(case_id, by_role))
         except CaseError as error:
             problems[case_id] = str(error)
     problems = _strays(stray, cases) | problems
@@ -256,12 +272,12 @@ def _merge_odd_segmentations(
     return merged
 
 
-def _sorted_files(folder: Path) -> tuple[_Grouped, dict[Path, list[Path]], list[Case]]:
+def _sorted_files(files: Sequence[Path]) -> tuple[_Grouped, dict[Path, list[Path]], list[Case]]:
     """Return files by case and role, files whose names tell nothing by folder, and the cases of the Decathlon."""
     grouped: _Grouped = defaultdict(lambda: defaultdict(list))
     stray: dict[Path, list[Path]] = defaultdict(list)
     cases = []
-    for path in _nifti_files(folder):
+    for path in files:
         if _DECATHLON_FILE.fullmatch(_stem(path)):
             if path.parent.name.startswith("images"):
                 cases.append(_decathlon_case(path))
@@ -321,29 +337,36 @@ def load_case(source: Case | Path) -> LoadedCase:
     CaseError
         A file is damaged, or the folder holds no or several cases.
     GeometryError
-        The sequences (or the reference) lie on different grids; the message names both.
+        The sequences (or the reference) lie on different grids; the message names both. Or they are too large.
     LabelError
         The reference is not a label map.
     """
-    if isinstance(source, Path):
-        found = find_cases(source)
-        if len(found) != 1:
-            raise CaseError(f"{source}: holds {len(found)} cases; name the folder of one")
-        case = found[0]
-    else:
-        case = source
+    case = _only_case(source) if isinstance(source, Path) else source
     names = list(case.sequences)
+    grids = {n: read_grid(file) for n, file in case.sequences.items()}  # headers alone: what is wrong shows early
+    grid = grids[names[0]]
+    for name, other in grids.items():
+        _require_same_grid(case, name, other, names[0], grid)
+    if len(names) * math.prod(grid.shape) > MAX_CASE_VOXELS:
+        raise GeometryError(
+            f"case {case.case_id}: has {len(names)} sequences of shape {grid.shape}; at most "
+            f"{MAX_CASE_VOXELS // 10**6} million voxels are taken together. Crop them to the head, or write them with "
+            "coarser voxels."
+        )
     volumes = read_volumes([case.sequences[n] for n in names])
-    grid = volumes[0].grid
-    for name, volume in zip(names, volumes, strict=True):
-        _require_same_grid(case, name, volume.grid, names[0], grid)
     reference = None
     if case.reference is not None:
-        labels = read_labels(case.reference)
-        _require_same_grid(case, "reference", labels.grid, names[0], grid)
-        reference = labels.data
+        _require_same_grid(case, "reference", read_grid(case.reference), names[0], grid)
+        reference = read_labels(case.reference).data
     images = MappingProxyType({n: v.data for n, v in zip(names, volumes, strict=True)})
     return LoadedCase(case=case, grid=grid, images=images, reference=reference)
+
+
+def _only_case(folder: Path) -> Case:
+    found = find_cases(folder)
+    if len(found) != 1:
+        raise CaseError(f"{folder}: holds {len(found)} cases; name the folder of one")
+    return found[0]
 
 
 def _require_same_grid(case: Case, name: str, grid: Grid, other_name: str, other: Grid) -> None:

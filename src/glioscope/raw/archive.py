@@ -7,7 +7,6 @@ own table can lie.
 
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,9 @@ MAX_RATIO = 200
 """Unpacked to packed size of one member. Real MR slices reach about 10, and an empty one of zeros 1000, so that the
 ratio counts only for a member beyond `FREE_BYTES`."""
 FREE_BYTES = 32 * 1024**2
+MAX_TOTAL_RATIO = 50
+"""The same for a whole zip beyond `FREE_TOTAL_BYTES`, or many small bombs would make a large one."""
+FREE_TOTAL_BYTES = 1024**3
 _CHUNK = 1024**2
 _HEAD = 132
 
@@ -72,19 +74,27 @@ def dicom_files(source: Path) -> Iterator[Files]:
     """
     if source.is_dir():
         yield _folder(source)
-    elif source.is_file() and zipfile.is_zipfile(source):
+    elif source.is_file() and zipfile.is_zipfile(source):  # an unreadable file is none
         with tempfile.TemporaryDirectory(prefix="glioscope-") as folder:
             yield _unpack(source, Path(folder))
     elif source.is_file():
-        with source.open("rb") as file:
-            if not _starts_like_dicom(file.read(_HEAD)):
-                raise CaseError(f"{source}: is neither a folder, a zip nor a DICOM file; give the folder of the scans")
+        try:
+            head = _head(source)
+        except OSError as error:
+            raise CaseError(f"{source}: cannot be read ({error.strerror}); check its permissions") from error
+        if not starts_like_dicom(head):
+            raise CaseError(f"{source}: is neither a folder, a zip nor a DICOM file; give the folder of the scans")
         yield Files((source,), {})
     else:
         raise CaseError(f"{source}: no such file or folder")
 
 
-def _starts_like_dicom(head: bytes) -> bool:
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def starts_like_dicom(head: bytes) -> bool:
     """Return whether `head` is a DICOM file's, with the 128-byte preamble or (old exports) without."""
     if head[128:132] == b"DICM":
         return True
@@ -93,30 +103,36 @@ def _starts_like_dicom(head: bytes) -> bool:
 
 def _folder(folder: Path) -> Files:
     paths, left_out = [], _LeftOut()
-    for path in _walk(folder):
+    for path in walk(folder):
         try:
-            with path.open("rb") as file:
-                head = file.read(_HEAD)
+            head = _head(path)
         except OSError as error:
             left_out.add(path.name, f"cannot be read: {error.strerror}")
             continue
-        if _starts_like_dicom(head):
+        if starts_like_dicom(head):
             paths.append(path)
         else:
             left_out.add(path.name, "not DICOM")
     return Files(tuple(sorted(paths)), left_out.summary())
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder; links to folders are not followed.
+
+    Raises
+    ------
+    CaseError
+        A folder cannot be read, or there are more than `MAX_FILES` files.
+    """
     count = 0
     stack = [folder]
     while stack:
         try:
-            entries = sorted(stack.pop().iterdir())
+            entries = [(entry, entry.is_dir()) for entry in sorted(stack.pop().iterdir())]
         except OSError as error:
             raise CaseError(f"{folder}: a folder inside cannot be read ({error.strerror}); check its rights") from error
-        for entry in entries:
-            if entry.is_dir() and not entry.is_symlink():
+        for entry, is_folder in entries:
+            if is_folder and not entry.is_symlink():
                 stack.append(entry)
             elif entry.is_file():
                 count += 1
@@ -127,6 +143,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _unpack(source: Path, folder: Path) -> Files:
     paths, left_out, total = [], _LeftOut(), 0
+    allowed = min(MAX_BYTES, max(FREE_TOTAL_BYTES, MAX_TOTAL_RATIO * source.stat().st_size))
     try:
         with zipfile.ZipFile(source) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
@@ -138,15 +155,20 @@ def _unpack(source: Path, folder: Path) -> Files:
                     continue
                 path = folder / f"{number:06}"
                 with archive.open(member) as packed:
-                    reason, size = _write(packed, path, member.compress_size, MAX_BYTES - total)
+                    reason, size = _write(packed, path, member.compress_size, allowed - total)
                 total += size
-                if total > MAX_BYTES:
-                    raise CaseError(f"{source}: unpacks to more than {MAX_BYTES // 1024**3} GB; give the folder itself")
+                if total > allowed:
+                    raise CaseError(
+                        f"{source}: unpacks to more than {allowed / 1024**3:.1f} GB, too much for its size or for one "
+                        "patient; give the folder itself"
+                    )
                 if reason:
                     left_out.add(member.filename, reason)
                 else:
                     paths.append(path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except CaseError:
+        raise
+    except Exception as error:  # whatever the parser of foreign bytes raises, the zip is to blame
         raise CaseError(f"{source}: the zip cannot be unpacked ({error}); copy it again or give the folder") from error
     return Files(tuple(paths), left_out.summary())
 
@@ -154,7 +176,7 @@ def _unpack(source: Path, folder: Path) -> Files:
 def _refusal(member: zipfile.ZipInfo) -> str:
     """Return why a member is not touched at all, or nothing."""
     name = PurePosixPath(member.filename.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if name.is_absolute() or ".." in name.parts or any(":" in part for part in name.parts[:1]):
         return "path that climbs out of the zip"
     if member.flag_bits & 1:
         return "locked with a password: unpack the zip first"
@@ -164,7 +186,7 @@ def _refusal(member: zipfile.ZipInfo) -> str:
 def _write(packed: IO[bytes], path: Path, packed_size: int, allowed: int) -> tuple[str, int]:
     """Unpack one member; return why it was left out (or nothing) and the bytes that were read."""
     head = packed.read(_HEAD)
-    if not _starts_like_dicom(head):
+    if not starts_like_dicom(head):
         return "not DICOM", len(head)
     limit = max(FREE_BYTES, MAX_RATIO * packed_size)
     size = len(head)

@@ -8,7 +8,6 @@ slope.
 Nothing that names the patient leaves this room except inside `DicomSource.headers`.
 """
 
-import hashlib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from glioscope.errors import CaseError, DependencyError
 from glioscope.geometry import MAX_VOXELS, Grid
 from glioscope.raw.archive import dicom_files
 from glioscope.raw.choosing import choose
+from glioscope.raw.identity import identity_of, patient_code
 from glioscope.raw.scan import Choice, DicomSource, RawPatient, RawScan
 from glioscope.raw.sequences import Series, SeriesFacts
 from glioscope.raw.slices import Frame, Stack, Tags, frames_of, stack, stacks
@@ -177,34 +177,11 @@ def _is_directory(header: Any) -> bool:
 
 def _one_patient(source: Path, headers: Sequence[tuple[Path, Any]]) -> str:
     """Return the code of the only patient, or raise `CaseError` naming the codes of several."""
-    found = Counter(identity for _, header in headers if (identity := _identity(header)))
+    found = Counter(identity for _, header in headers if (identity := identity_of(header)))
     if len(found) > 1:
         counts = ", ".join(f"{patient_code(identity)} ({n} files)" for identity, n in found.most_common())
         raise CaseError(f"{source}: holds {len(found)} patients, {counts}; give each patient's folder by itself")
     return patient_code(next(iter(found))) if found else ""
-
-
-def _identity(header: Any) -> str:
-    """Return what tells this patient from others: the number, else the name; empty where both were removed."""
-    for keyword in ("PatientID", "PatientName"):
-        text = " ".join(str(header.get(keyword) or "").replace("^", " ").split()).casefold()
-        if text:
-            return text
-    return ""
-
-
-def patient_of(header: Any) -> str:
-    """Return the code of the patient that a header belongs to; empty where nothing tells."""
-    identity = _identity(header)
-    return patient_code(identity) if identity else ""
-
-
-def patient_code(identity: str) -> str:
-    """Return a code of four hexadecimal digits: enough to tell two patients apart, too short to find one by.
-
-    A longer code of a hospital number could be undone by trying all numbers; of any four digits, there are many.
-    """
-    return "P-" + hashlib.sha256(identity.encode()).hexdigest()[:4]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

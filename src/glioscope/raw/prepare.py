@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES, Case, LoadedCase
 from glioscope.errors import CaseError, ConfigError, GeometryError
-from glioscope.geometry import Box, Grid, bounding_box, cut, reorient
+from glioscope.geometry import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, reorient
 from glioscope.labels import SCHEMES, LabelScheme
 from glioscope.raw.bias import correct_bias
 from glioscope.raw.brain import BRAIN_METHODS, BrainMethod, brain_mask, brain_share, choose_sequences, looks_stripped
@@ -200,6 +200,12 @@ def common_grid(reference: Grid, spacing_mm: float) -> Grid:
     _, turned = reorient(np.broadcast_to(np.uint8(0), reference.shape), reference)
     if np.allclose(turned.spacing_mm, spacing_mm, rtol=_SAME_SPACING):
         return turned
+    voxels = np.prod(np.array(turned.shape) * turned.spacing_mm / spacing_mm)
+    if voxels > MAX_RESAMPLED_VOXELS:
+        raise GeometryError(
+            f"reference scan: has {reference.describe()}, {voxels / 1e6:,.0f} million voxels at {spacing_mm:g} mm; at "
+            f"most {MAX_RESAMPLED_VOXELS // 10**6} million are taken. Crop it to the head, or choose another reference."
+        )
     return isotropic_grid(turned, spacing_mm)
 
 
@@ -318,10 +324,10 @@ def _case(case_id: str, codes: Mapping[str, Any], folder: Path) -> Case:
     return Case(case_id=case_id, subject_id=case_id, sequences=files)
 
 
-def write_prepared(prepared: PreparedRaw, output: Path, case_id: str, *, steps: bool = False) -> Case:
+def write_prepared(prepared: PreparedRaw, folder: Path, case_id: str, *, steps: bool = False) -> Case:
     """Write a case as BraTS 2023 names it, with a record of how it was made.
 
-    ``<output>/<case_id>/<case_id>-t1c.nii.gz`` and so on, ``<case_id>-brain.nii.gz`` (the mask) and ``prepare.json``.
+    ``<folder>/<case_id>-t1c.nii.gz`` and so on, ``<case_id>-brain.nii.gz`` (the mask) and ``prepare.json``.
 
     Parameters
     ----------
@@ -333,14 +339,14 @@ def write_prepared(prepared: PreparedRaw, output: Path, case_id: str, *, steps: 
     RunError
         A file cannot be written.
     """
-    case = _case(case_id, prepared.images, output / case_id)
+    case = _case(case_id, prepared.images, folder)
     for code, file in case.sequences.items():
         write_volume(file.path, prepared.images[code], prepared.grid)
         if steps:
-            write_volume(output / case_id / f"{case_id}-{code}-head.nii.gz", prepared.heads[code], prepared.grid)
-            write_transform(output / case_id / f"{case_id}-{code}.tfm", prepared.registrations[code].matrix)
-    write_volume(output / case_id / f"{case_id}-brain.nii.gz", prepared.brain, prepared.grid)
-    write_text(output / case_id / "prepare.json", json.dumps(record(prepared, case_id), indent=2) + "\n")
+            write_volume(folder / f"{case_id}-{code}-head.nii.gz", prepared.heads[code], prepared.grid)
+            write_transform(folder / f"{case_id}-{code}.tfm", prepared.registrations[code].matrix)
+    write_volume(folder / f"{case_id}-brain.nii.gz", prepared.brain, prepared.grid)
+    write_text(folder / "prepare.json", json.dumps(record(prepared, case_id), indent=2) + "\n")
     return case
 
 
