@@ -68,7 +68,8 @@ function start() {
   probe.getExtension("WEBGL_lose_context")?.loseContext();
   const { Niivue } = window.niivue;
   nv = new Niivue({
-    backColor: [0.02, 0.025, 0.035, 1], crosshairColor: [0.61, 0.9, 1, 0.75], crosshairWidth: 1, show3Dcrosshair: true,
+    backColor: [0.02, 0.025, 0.035, 1], crosshairColor: [0.61, 0.9, 1, 0.75], crosshairWidth: 0.2, crosshairWidthUnit: "percent",
+    show3Dcrosshair: true, multiplanarLayout: software ? 3 : 0,
     isOrientCube: false, isRadiologicalConvention: true, isColorbar: false, logLevel: "error", maxDrawUndoBitmaps: 24,
     drawOpacity: state.opacity, isResizeCanvas: true, multiplanarShowRender: software ? 0 : 2, penSize: state.size, tileMargin: 4,
     fontMinPx: 13, isDragShowsMeasurementUnits: false, dragAndDropEnabled: false, fontColor: [0.8, 0.85, 0.9, 1],
@@ -86,10 +87,17 @@ function start() {
   return true;
 }
 
+// The bytes of a packed NIfTI file of the server.
+async function unpacked(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(await reason(answer));
+  return new Response(answer.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
 async function volume(sequence) {
   if (!images[sequence]) {
-    const url = new URL(`/api/cases/${state.case.key}/images/${sequence}.nii.gz`, location.href).href;
-    images[sequence] = await window.niivue.NVImage.loadFromUrl({ url, name: `${sequence}.nii.gz`, colormap: "gray", cal_min: 1, cal_max: 255 });
+    const url = await unpacked(`/api/cases/${state.case.key}/images/${sequence}.nii.gz`);
+    images[sequence] = await window.niivue.NVImage.loadFromUrl({ url, name: `${sequence}.nii`, colormap: "gray", cal_min: 1, cal_max: 255 });
   }
   return images[sequence];
 }
@@ -117,8 +125,8 @@ function choose(sequence) {
 // The segmentation as NiiVue's drawing.
 
 async function draw() {
-  const url = new URL(`/api/cases/${state.case.key}/segmentation.nii.gz?version=${state.version}`, location.href).href;
-  const map = await window.niivue.NVImage.loadFromUrl({ url, name: "segmentation.nii.gz" });
+  const url = await unpacked(`/api/cases/${state.case.key}/segmentation.nii.gz?version=${state.version}`);
+  const map = await window.niivue.NVImage.loadFromUrl({ url, name: "segmentation.nii" });
   if (!nv.loadDrawing(map)) throw new Error("the segmentation lies on another grid than the scan");
   grid = map;
   nv.setDrawOpacity(state.opacity);
