@@ -1,7 +1,8 @@
 # Every target does its own set-up: git, make and Python 3.11 or later are all it needs.
 #
 #   make demo     the whole route on synthetic patients, with a report in demo/report.html (about six minutes)
-#   make test     all tests, with coverage
+#   make test     all tests, with coverage, but those marked long
+#   make test-long  the long ones: trainings and clusters killed again and again (about half an hour)
 #   make install  only the set-up: .venv with the pinned packages and Glioscope itself
 #   make check    before a commit: format, lint, types, spelling, import order, fast tests (under a minute)
 #   make format   mend what `check` can mend
@@ -13,7 +14,7 @@ INSTALLED := .venv/.installed
 # Tests run on two workers; each keeps to one thread, or they would fight for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: install demo test check lint fast format clean
+.PHONY: install demo test test-long check lint fast format clean
 
 install: $(INSTALLED)
 
@@ -30,7 +31,10 @@ demo: $(INSTALLED)
 	$(BIN)/glioscope demo --output demo
 
 test: $(INSTALLED)
-	$(PYTEST) -rs --cov --cov-report=term
+	$(PYTEST) -rs --cov --cov-report=term -m "not long"
+
+test-long: $(INSTALLED)
+	$(PYTEST) -rs -m long
 
 check: lint fast
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,7 +22,7 @@ from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_
 from glioscope.engines import export_openvino
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.losses import LossConfig
-from glioscope.network import NetworkConfig, build
+from glioscope.network import NetworkConfig
 from glioscope.preprocessing import PreprocessingConfig, load_prepared, prepare, save_prepared
 from glioscope.runs import (
     Config,
@@ -36,7 +35,7 @@ from glioscope.runs import (
     write_json,
     write_model,
 )
-from glioscope.training import FoldFiles, FoldSettings, Progress, TrainingConfig, device_of, train_fold
+from glioscope.training import FoldFiles, FoldSettings, Progress, TrainingConfig, joined, train_fold
 from glioscope.volumes import atomic_path
 
 log = logging.getLogger(__name__)
@@ -73,6 +72,8 @@ def train_run(
 ) -> Run:
     """Train one fold, all folds, or one network on every case, and export each.
 
+    Under ``torchrun`` the processes share each step, and the first alone writes.
+
     Parameters
     ----------
     dataset : Path
@@ -90,10 +91,35 @@ def train_run(
         The run exists already (without ``resume``), does not exist (with it), or cannot be written.
     """
     run = Run(run_folder)
+    with joined() as team:
+        if team.first:
+            _begin(run, dataset, options, on_prepared)
+        team.wait()
+        rooms = fold_settings(run.config())
+        for index, part in _parts(run, options.fold):
+            files = FoldFiles(
+                folder=run.fold(index), prepared=run.prepared, train=part.train, validation=part.validation
+            )
+            network = train_fold(
+                files,
+                rooms,
+                minutes=options.minutes,
+                resume=options.resume,
+                initial=options.initial,
+                team=team,
+                on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
+            )
+            if team.first:
+                export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}")
+    return run
+
+
+def _begin(run: Run, dataset: Path, options: TrainOptions, on_prepared: OnPrepared) -> None:
+    """Write the settings, the record, the prepared cases and the folds, as far as they are not there yet."""
     if run.config_file.is_file() and not options.resume:
-        raise RunError(f"{run_folder}: holds a run already; continue it with --resume or choose another folder")
+        raise RunError(f"{run.folder}: holds a run already; continue it with --resume or choose another folder")
     if options.resume and not run.config_file.is_file():
-        raise RunError(f"{run_folder}: holds no run to resume; leave --resume away to begin one")
+        raise RunError(f"{run.folder}: holds no run to resume; leave --resume away to begin one")
     chosen = run.config() if options.resume else read_config(options.config, options.overrides)
     rooms = fold_settings(chosen)
     preprocessing = settings(PreprocessingConfig, chosen, "preprocessing")
@@ -104,22 +130,11 @@ def train_run(
         )
     cases = _labelled_cases(dataset)
     if not options.resume:
-        run.write_config(options.config, chosen)
         write_json(run.folder / "record.json", {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)})
+        run.write_config(options.config, chosen)  # last: its presence says that there is a run to resume
     volumes_ml = _prepare_all(cases, preprocessing, run.prepared, on_prepared)
     ready = [c for c in cases if c.case_id in volumes_ml]
-    for index, part in _parts(run, ready, options.fold, rooms.training, volumes_ml):
-        files = FoldFiles(folder=run.fold(index), prepared=run.prepared, train=part.train, validation=part.validation)
-        network = train_fold(
-            files,
-            rooms,
-            minutes=options.minutes,
-            resume=options.resume,
-            initial=options.initial,
-            on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
-        )
-        export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}")
-    return run
+    _deal(run, ready, options.fold, rooms.training, volumes_ml)
 
 
 def fold_settings(config: Config) -> FoldSettings:
@@ -183,22 +198,24 @@ def _prepare_all(
     return volumes_ml
 
 
-def _parts(
+def _deal(
     run: Run,
     cases: Sequence[Case],
     fold: int | Literal["all", "none"],
     training: TrainingConfig,
     volumes_ml: Mapping[str, float],
-) -> list[tuple[int, Fold]]:
+) -> None:
+    """Write down which case is in which fold, unless an earlier start of this run did."""
     if fold == "none":
-        part = Fold(tuple(sorted(c.case_id for c in cases)), ())
-        run.write_folds([part])
-        return [(0, part)]
-    if not run.folds_file.is_file():
+        run.write_folds([Fold(tuple(sorted(c.case_id for c in cases)), ())])
+    elif not run.folds_file.is_file():
         cases = _without_test(run, cases, training, volumes_ml)
         run.write_folds(make_folds(cases, count=training.folds, seed=training.seed, volumes_ml=volumes_ml))
+
+
+def _parts(run: Run, fold: int | Literal["all", "none"]) -> list[tuple[int, Fold]]:
     folds = run.folds()
-    if fold == "all":
+    if isinstance(fold, str):  # all of them, or the only one
         return list(enumerate(folds))
     if not 0 <= fold < len(folds):
         raise ConfigError(f"fold {fold} does not exist; the run has folds 0 to {len(folds) - 1}")
@@ -244,14 +261,3 @@ def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> 
     )
     write_model(folder, spec, ["network.xml", "network.bin", "weights.safetensors"])
     return folder
-
-
-def load_checkpoint(run: Run, index: int) -> nn.Module:
-    """Return the network of a fold as its last checkpoint has it: for a run that was cut short."""
-    path = run.fold(index) / "last.pt"
-    if not path.is_file():
-        raise RunError(f"{run.folder}: fold {index} has no checkpoint; train it first")
-    network = build(fold_settings(run.config()).network)
-    content: dict[str, Any] = torch.load(path, map_location=device_of("cpu"), weights_only=True)
-    network.load_state_dict(content["average"])
-    return network.eval()

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,57 +11,23 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from glioscope.augment import OFF, AugmentConfig  # noqa: E402
-from glioscope.errors import ConfigError, RunError  # noqa: E402
+from glioscope.errors import CaseError, ConfigError, RunError  # noqa: E402
 from glioscope.geometry import Box, Grid  # noqa: E402
 from glioscope.losses import LossConfig  # noqa: E402
 from glioscope.network import NetworkConfig  # noqa: E402
 from glioscope.preprocessing import PreparedCase, save_prepared  # noqa: E402
-from glioscope.training import (  # noqa: E402
-    FoldFiles,
-    FoldSettings,
-    Stage,
-    TrainingConfig,
-    _learning_rate,
-    _stage,
-    _window_of,
-    train_fold,
-)
-
-SETTINGS = FoldSettings(
-    network=NetworkConfig(widths=(4, 8), blocks=(1, 1)),
-    augment=AugmentConfig(),
-    loss=LossConfig(),
-    training=TrainingConfig(steps=6, validations=2, validation_cases=1, precision="fp32", checkpoint_seconds=1e9),
-)
-
-
-def toy_case(seed: int, shape=(12, 16, 12)) -> PreparedCase:
-    """A bright ball in noise: WT, TC and ET are its shells."""
-    rng = np.random.default_rng(seed)
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"))
-    distance = np.linalg.norm(index - np.array(rng.uniform(4, 8, 3))[:, None, None, None], axis=0)
-    reference = np.stack([distance < 4, distance < 3, distance < 2])
-    image = rng.normal(0, 0.3, (4, *shape)) + reference.sum(0)
-    grid = Grid(shape, np.eye(4))
-    return PreparedCase(
-        case_id=f"case{seed}",
-        image=image.astype(np.float32),
-        presence=np.ones(4, bool),
-        brain=np.ones(shape, bool),
-        grid=grid,
-        box=Box((0, 0, 0), shape),
-        whole=grid,
-        native=grid,
-        reference=reference,
-    )
+from glioscope.training import FoldFiles, Stage, TrainingConfig, train_fold  # noqa: E402
+from glioscope.training import records as training_records  # noqa: E402
+from glioscope.training import steps as training_steps  # noqa: E402
+from glioscope.training.samples import Samples, window_of  # noqa: E402
+from glioscope.training.settings import learning_rate, stage_at  # noqa: E402
+from glioscope.training.team import ALONE, Team  # noqa: E402
+from toy_training import SETTINGS, history_of, save_toys, toy_case  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    for seed in range(3):
-        save_prepared(folder, toy_case(seed))
-    return folder
+    return save_toys(tmp_path_factory.mktemp("prepared"))
 
 
 def train(folder, prepared, settings=SETTINGS, **options):
@@ -132,6 +99,8 @@ def test_early_stop(tmp_path, prepared):
     seen = []
     train(tmp_path, prepared, replace(SETTINGS, training=training), on_progress=seen.append)
     assert seen[-1].step == 6  # the first validation is the best, two more are no better
+    train(tmp_path, prepared, replace(SETTINGS, training=training), resume=True, on_progress=seen.append)
+    assert seen[-1].step == 6  # and a run that has stopped stays so
 
 
 def test_checkpoint_of_other_settings_is_refused(tmp_path, prepared):
@@ -166,25 +135,139 @@ def test_notebook_window_of_a_brats_volume():
         brain=np.ones(box.shape, bool),
         grid=whole.crop(box), box=box, whole=whole, native=whole, reference=reference,
     )  # fmt: skip
-    window = _window_of(case, "notebook")
+    window = window_of(case, "notebook")
     assert window.image.shape == (3, 128, 128, 128)
     assert np.argwhere(window.reference[0]).tolist() == [[0, 4, 0]]  # [56:184, 56:184, 13:141]
 
 
 def test_stages_follow_their_shares():
     stages = (Stage(spacing_mm=2, share=0.6), Stage(share=0.4))
-    assert [_stage(stages, f).spacing_mm for f in (0, 0.59, 0.6, 1)] == [2, 2, 1, 1]
+    assert [stage_at(stages, f).spacing_mm for f in (0, 0.59, 0.6, 1)] == [2, 2, 1, 1]
 
 
 def test_learning_rate_rises_falls_and_ends_at_one_per_cent():
     config = TrainingConfig(learning_rate=1.0, warm_up=0.1)
-    assert _learning_rate(config, 0.05) == pytest.approx(0.5)
-    assert _learning_rate(config, 0.1) == pytest.approx(1.0)
-    assert _learning_rate(config, 0.55) == pytest.approx(0.505)
-    assert _learning_rate(config, 1.0) == pytest.approx(0.01)
-    assert math.isclose(_learning_rate(replace(config, schedule="constant"), 0.9), 1.0)
+    assert learning_rate(config, 0.05) == pytest.approx(0.5)
+    assert learning_rate(config, 0.1) == pytest.approx(1.0)
+    assert learning_rate(config, 0.55) == pytest.approx(0.505)
+    assert learning_rate(config, 1.0) == pytest.approx(0.01)
+    assert math.isclose(learning_rate(replace(config, schedule="constant"), 0.9), 1.0)
 
 
 def test_shares_must_add_up():
     with pytest.raises(ConfigError, match=r"shares \[0.5, 0.4\]; they must add up to 1"):
         TrainingConfig(stages=(Stage(share=0.5), Stage(share=0.4)))
+
+
+def test_a_step_that_was_half_done_is_not_saved(tmp_path, prepared, monkeypatch):
+    """Interrupted between the weights and their mean, the last whole step is what can be continued exactly."""
+    whole = train(tmp_path / "whole", prepared)
+    update, calls = training_steps._update_average, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        update(*arguments)
+
+    monkeypatch.setattr(training_steps, "_update_average", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", prepared)
+    resumed = train(tmp_path / "cut", prepared, resume=True)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+    assert history_of(tmp_path / "whole") == history_of(tmp_path / "cut")
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_stands(tmp_path, prepared, monkeypatch):
+    """The system's own error, from a device that is always full."""
+
+    class StopError(Exception):
+        pass
+
+    def stop(progress):
+        if progress.step == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(tmp_path, prepared, on_progress=stop)
+    before = (tmp_path / "last.pt").read_bytes()
+    save = torch.save
+
+    def full(content, file):
+        with open("/dev/full", "wb") as device:  # noqa: PTH123
+            save(content, device)
+
+    monkeypatch.setattr(training_records.torch, "save", full)
+    with pytest.raises(RunError, match=r"last\.pt: step 6 cannot be saved \(.*free space, then go on .* --resume"):
+        train(tmp_path, prepared, resume=True)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.glob(".last*")] == []
+    monkeypatch.undo()
+    train(tmp_path, prepared, resume=True)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError(), RuntimeError("... can't allocate memory")])
+def test_too_little_memory_is_said_and_the_run_can_go_on(tmp_path, prepared, monkeypatch, error):
+    def greedy(*_):
+        raise error
+
+    seen = []
+
+    def watch(progress):
+        seen.append(progress.step)
+        if progress.step == 2:
+            monkeypatch.setattr(training_steps, "deep_loss", greedy)
+
+    with pytest.raises(RunError, match=r"needs more memory than there is.*--resume"):
+        train(tmp_path, prepared, on_progress=watch)
+    monkeypatch.undo()
+    train(tmp_path, prepared, resume=True, on_progress=lambda p: seen.append(p.step))
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_vanished_data_folder_is_said_and_the_run_can_go_on(tmp_path, prepared):
+    copy = tmp_path / "prepared"
+    shutil.copytree(prepared, copy)
+    seen = []
+
+    def remove(progress):
+        seen.append(progress.step)
+        if progress.step == 2:
+            shutil.rmtree(copy)
+
+    with pytest.raises(CaseError, match=r"case case\d: its prepared form in .* cannot be read"):
+        train(tmp_path / "fold", copy, on_progress=remove)
+    shutil.copytree(prepared, copy)
+    train(tmp_path / "fold", copy, resume=True, on_progress=lambda p: seen.append(p.step))
+    assert seen in ([1, 2, 3, 4, 5, 6], [1, 2, 2, 3, 4, 5, 6])  # the sample of step 3 may have been drawn ahead
+
+
+def test_members_of_a_team_draw_the_batch_between_them(tmp_path):
+    files = FoldFiles(folder=tmp_path, prepared=save_toys(tmp_path, 4), train=tuple(f"case{n}" for n in range(4)))
+    settings = replace(SETTINGS, training=replace(SETTINGS.training, batch=4))
+    drawn = []
+    for team in (ALONE, Team(rank=0, count=2), Team(rank=1, count=2)):
+        samples = Samples(files.train, files, settings, team, torch.device("cpu"))
+        drawn.append(samples.take(5, Stage()))
+        samples.foresee(6, Stage())  # what is drawn ahead is what would be drawn then, and only for that step
+        assert torch.equal(samples.take(5, Stage())[0][0], drawn[-1][0][0])
+        samples.foresee(6, Stage())
+        ahead = samples.take(6, Stage())
+        assert torch.equal(samples.take(6, Stage())[0][0], ahead[0][0])
+        samples.close()
+    alone, first, second = drawn
+    assert len(alone) == 4
+    for one, two in zip(alone, [*first, *second], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    assert [list(Team(rank=r, count=2).part(4)) for r in range(2)] == [[0, 1], [2, 3]]
+    with pytest.raises(ConfigError, match=r"training.batch is 3 but 2 processes share it; .*--set training.batch=2"):
+        Team(rank=1, count=2).part(3)
+
+
+def test_every_case_is_some_members():
+    shares = [Team(rank=r, count=3).share("abcdefg") for r in range(3)]
+    assert shares == ["adg", "be", "cf"]

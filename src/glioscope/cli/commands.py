@@ -27,7 +27,6 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU that torch finds, else the CPU.")
 ]
 Precision = Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto takes bf16 where the hardware has it.")]
-Sequence1 = Annotated[Path | None, typer.Option(help="This sequence's file, for a single case.", show_default=False)]
 
 
 def _version(asked: bool) -> None:
@@ -47,16 +46,23 @@ def _root(
         print(context.get_help())
 
 
+Series = Annotated[
+    str | None,
+    typer.Option(help="With DICOM: the series to take (number, UID, words). Else: a file.", show_default=False),
+]
+
+
 @app.command()
 def segment(
     output: Output,
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="INPUT…", help="Folders of cases, in any BraTS or Decathlon layout.")
+        list[Path] | None,
+        typer.Argument(metavar="INPUT…", help="Folders of cases in any layout; folders or zips of DICOM."),
     ] = None,
-    t1n: Sequence1 = None,
-    t1c: Sequence1 = None,
-    t2w: Sequence1 = None,
-    t2f: Sequence1 = None,
+    t1n: Series = None,
+    t1c: Series = None,
+    t2w: Series = None,
+    t2f: Series = None,
     model: Annotated[
         Path | None, typer.Option(help="Model folder; default: the network in the package.", show_default=False)
     ] = None,
@@ -73,17 +79,32 @@ def segment(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a probability map per region.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what an earlier run did.")] = False,
+    raw: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw/--no-raw",
+            help="NIfTI as the scanner left it, or as BraTS has it; default: told by grids and skull.",
+            show_default=False,
+        ),
+    ] = None,
+    dicom: Annotated[
+        str, typer.Option(help="Clinical files of DICOM input: seg,rtstruct,sr.", show_default=False)
+    ] = "",
+    identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Leave the patient's name and number in clinical files.")
+    ] = False,
 ) -> int:
     """Segment a case or a cohort: labels, volumes, flags and a report for each case.
 
-    Any subset of the four sequences will do; what is missing is flagged. A second run goes on where the first stopped.
+    Any subset of the four sequences will do; what is missing is flagged. Raw scans are prepared first, and get the
+    result on their own grids too. A second run goes on where the first stopped.
     """
+    from glioscope.cli.raw import clinical_files, explanation, places
     from glioscope.segmentation import SegmentOptions
     from glioscope.segmentation import segment as run
 
-    files = {name: path for name, path in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if path is not None}
-    if bool(files) == bool(inputs):
-        raise typer.BadParameter("name either folders (INPUT…) or the files of one case (--t1n, --t1c, --t2w, --t2f)")
+    named = {code: value for code, value in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if value}
+    found = places(inputs or [], named)
     options = SegmentOptions(
         scheme=scheme,
         device=device,
@@ -93,21 +114,21 @@ def segment(
         save_probabilities=probabilities,
         report=report,
         overwrite=overwrite,
+        raw=raw,
+        dicom=clinical_files(dicom),
+        identity=identity,
     )
     with Watch("segment") as watch:
-        result = run(files or inputs or [], output, model=model, options=options, progress=watch)
+        result = run(found, output, model=model, options=options, progress=watch)
+    if len(result.outcomes) == 1:
+        for line in explanation(result.outcomes[0]):
+            print(line)
     failed = result.with_status("failed")
     done, skipped = len(result.with_status("done")), len(result.with_status("skipped"))
     print(f"{output}: {done} segmented, {skipped} already done, {len(failed)} failed")
     if failed:
         print(f"{output / 'failures.csv'}: why", file=sys.stderr)
     return 3 if failed else 0
-
-
-Series = Annotated[
-    str | None,
-    typer.Option(help="With RAW: the DICOM series to take (number, UID, words). Else: a file.", show_default=False),
-]
 
 
 @app.command()
@@ -140,7 +161,7 @@ def prepare(
         print(f"{left_out}: not used: {reason}")
     prepared = prepare_raw(patient, PrepareConfig(reference=reference, brain=brain, bias=bias))
     name = case_id or (raw.resolve().name.removesuffix(".zip") if raw else "case")
-    case = write_prepared(prepared, output, name, steps=steps)
+    case = write_prepared(prepared, output / name, name, steps=steps)
     for problem in prepared.problems:
         print(problem, file=sys.stderr)
     print(f"{output / name}: {', '.join(case.sequences)} on one grid; next: glioscope segment {output / name} -o out")
@@ -243,6 +264,8 @@ def train(
             on_prepared=lambda done, total: watch(done, total, "cases prepared", news=done == total),
             on_progress=show,
         )
+    if not _training("training").first_process():  # of several that torchrun started
+        return
     print(f"{output}: trained fold {', '.join(map(str, run.trained_folds()))}; each in {output}/fold_*/model")
     if validate and fold != "none":
         _validate(output, dataset)
@@ -476,6 +499,30 @@ patients and minutes are a short training: these numbers show that the route wor
 It took {minutes:.1f} minutes. Look at
   {comparison}
   {patient}"""
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
+    data: Annotated[Path, typer.Option(help="Folder of the cases; made if need be.")] = Path("glioscope-data"),
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="Secret of at least 16 characters to log in with.", envvar="GLIOSCOPE_TOKEN", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder; default: the network in the package.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Cases segmented at once.", min=1)] = 1,
+) -> int:
+    """Serve the web page: upload scans, look at the result, correct it, download it."""
+    from glioscope.cli.serving import run_server
+
+    return run_server(host=host, port=port, data=data, token=token, model=model, workers=workers)
 
 
 @app.command()

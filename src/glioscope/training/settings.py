@@ -1,0 +1,132 @@
+"""What a training is told, and how it says where it stands."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from glioscope.augment import AugmentConfig
+from glioscope.errors import ConfigError
+from glioscope.losses import LossConfig
+from glioscope.network import NetworkConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A part of the training at one spacing."""
+
+    spacing_mm: int = 1
+    """A whole multiple of the network's spacing: images are averaged down to it."""
+    share: float = 1.0
+    """Of the whole budget of steps or minutes; the shares of all stages add up to 1."""
+    scale: tuple[float, float] | None = None
+    """Zoom range instead of the augmentation's own: a wide one carries weights from coarse to fine."""
+    patch: tuple[int, int, int] | None = None
+    """Voxels of the window; by default as large as the brain of the case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How long and how."""
+
+    steps: int = 8000
+    """Optimiser steps, unless a budget in minutes is given."""
+    stages: tuple[Stage, ...] = (Stage(),)
+    """From first to last."""
+    batch: int = 1
+    """Samples per step."""
+    window: Literal["brain", "notebook"] = "brain"
+    """`notebook`: the fixed crop [56:184, 56:184, 13:141]."""
+    minimum_tumour: float = 0.0
+    """Training cases with a smaller share of tumour in the window are left out (the notebook: 0.01)."""
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = 1e-3
+    """At its peak."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Cosine falls to 1 % at the end of the budget."""
+    warm_up: float = 0.03
+    """Share of the budget in which the rate rises linearly (cosine only)."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    """Largest gradient norm; 0 does not clip."""
+    ema: float = 0.99
+    """Decay per step of the mean of the weights that is validated and shipped; 0 takes the weights as they are."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 where the hardware multiplies it."""
+    validations: int = 20
+    """How often in the whole budget."""
+    validation_cases: int = 6
+    """Cases validated each time in training; the whole fold is predicted at the end."""
+    patience: int = 0
+    """Validations without a better Dice after which training stops; 0 never stops early."""
+    checkpoint_seconds: float = 120.0
+    """Between two checkpoints."""
+    folds: int = 5
+    test_share: float = 0.0
+    """Share of the subjects set aside before folds are dealt, neither trained nor validated on."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not math.isclose(sum(stage.share for stage in self.stages), 1.0, abs_tol=1e-6):
+            raise ConfigError(f"training.stages have shares {[s.share for s in self.stages]}; they must add up to 1")
+        if self.steps < 1 or self.batch < 1:
+            raise ConfigError(f"training.steps is {self.steps} and batch {self.batch}; both must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a training stands: handed to the caller after each step."""
+
+    step: int
+    fraction: float
+    """Of the budget, 0 to 1."""
+    seconds: float
+    """Spent in steps, over all sessions of this run."""
+    loss: float
+    validated: bool
+    """Whether the history has a new validation row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldSettings:
+    """All settings that `train_fold` needs."""
+
+    network: NetworkConfig
+    augment: AugmentConfig
+    loss: LossConfig
+    training: TrainingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldFiles:
+    """What a fold is trained on, and where it writes."""
+
+    folder: Path
+    """Gets ``history.csv``, ``last.pt`` and a TensorBoard log."""
+    prepared: Path
+    """Cases as `preprocessing.save_prepared` wrote them."""
+    train: tuple[str, ...]
+    """Case ids."""
+    validation: tuple[str, ...] = ()
+    """Case ids; without any, nothing is validated."""
+
+
+def stage_at(stages: Sequence[Stage], fraction: float) -> Stage:
+    """Return the stage that holds at a fraction of the budget."""
+    passed = 0.0
+    for stage in stages:
+        passed += stage.share
+        if fraction < passed - 1e-9:
+            return stage
+    return stages[-1]
+
+
+def learning_rate(config: TrainingConfig, fraction: float) -> float:
+    """Return the learning rate at a fraction of the budget."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    if fraction < config.warm_up:
+        return config.learning_rate * max(0.01, fraction / config.warm_up)
+    falling = (fraction - config.warm_up) / (1 - config.warm_up)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, falling))))

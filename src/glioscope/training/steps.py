@@ -1,0 +1,188 @@
+"""What a training changes with each step, the step itself, and a validation."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from glioscope import augment
+from glioscope.losses import Loss, classes_from_regions, deep_loss
+from glioscope.network import StandardUNet, build
+from glioscope.preprocessing import PreparedCase
+from glioscope.runs import has_bf16
+from glioscope.training.samples import Sample, at_stage, padded
+from glioscope.training.settings import FoldSettings, Stage, TrainingConfig
+from glioscope.training.team import Team
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """What a checkpoint holds, and what follows from it on this machine."""
+
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    outputs: nn.Module
+    """The network as a step calls it."""
+    precision: str
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    since_best: int = 0
+    running: list[tuple[float, float, float]] = field(default_factory=list)
+    """Loss, Dice and accuracy of each step since the last row of the history."""
+    whole: bool = True
+    """False while a step is being taken: what is saved then could not be continued to the same weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.network.parameters()).device
+
+
+def begin(config: FoldSettings, device: torch.device, team: Team, initial: Path | None) -> State:
+    """Return a fresh state; its weights hang on the seed, or come from a file."""
+    torch.manual_seed(config.training.seed)
+    network = build(config.network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if initial is not None:
+        network.load_state_dict(load_file(initial))
+    average = build(config.network).to(device)
+    average.load_state_dict(network.state_dict())
+    precision = config.training.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" or has_bf16() else "fp32"
+    deep = config.loss.deep_supervision > 0
+    all_used = deep or not isinstance(network, StandardUNet)
+    return State(
+        network=network,
+        average=average,
+        optimiser=_optimiser(network, config.training),
+        outputs=team.parallel(_Outputs(network, precision, deep=deep), all_used=all_used),
+        precision=precision,
+    )
+
+
+def _optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Decay only the kernels: biases, norms and presence shifts are left free."""
+    kernels = [p for p in network.parameters() if p.ndim > 2]
+    others = [p for p in network.parameters() if p.ndim <= 2]
+    groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.learning_rate)
+
+
+class _Outputs(nn.Module):
+    """The network with every output a loss wants behind one `forward`, which is what DDP can follow."""
+
+    def __init__(self, network: nn.Module, precision: str, *, deep: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._precision = precision
+        self._deep = deep
+
+    def forward(self, image: Tensor, presence: Tensor) -> list[Tensor]:
+        """Return logits, the finest first."""
+        return forward(self.network, image, presence, self._precision, deep=self._deep)
+
+
+def forward(network: nn.Module, image: Tensor, presence: Tensor, precision: str, *, deep: bool) -> list[Tensor]:
+    """Return the logits of a batch, with `deep` also the coarser ones of a network that has them."""
+    image = image.contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        if deep and isinstance(network, StandardUNet):
+            return network.forward_deep(image, presence)
+        return [network(image, presence)]
+
+
+def take_step(
+    state: State, batch: Sample, rate: float, loss: Loss, config: FoldSettings, team: Team
+) -> tuple[float, float, float]:
+    """Take one optimiser step; return loss, Dice and accuracy of the whole batch.
+
+    From the first change of a weight on `state.whole` is False; the caller sets it again when all that belongs to the
+    step is done.
+    """
+    settings, weight = config.training, config.loss.deep_supervision
+    image, regions, presence = batch
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    torch.manual_seed(settings.seed * 1_000_003 + state.step + (team.rank << 40))  # dropout
+    outputs = [team.whole(part) for part in state.outputs(image, presence)]
+    regions = team.whole(regions)
+    value = deep_loss(loss, outputs, regions, weight)
+    state.optimiser.zero_grad(set_to_none=True)
+    (value * team.count).backward()  # each has the gradient of its part; DDP averages
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip or math.inf)
+    state.whole = False
+    if torch.isfinite(norm):
+        state.optimiser.step()
+    else:
+        log.warning("step %d: gradient is not finite; the step is skipped", state.step)
+    state.step += 1
+    _update_average(state.average, state.network, settings.ema, state.step)
+    with torch.no_grad():
+        scores, accuracy = _dice_and_accuracy(outputs[0].float(), regions)
+    return float(value.detach()), float(scores.nan_to_num(1.0).mean()), float(accuracy)
+
+
+def _update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the mean towards the weights; early on it follows faster, so that it forgets the random start."""
+    decay = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+            mean.lerp_(now, 1 - decay) if mean.is_floating_point() else mean.copy_(now)
+
+
+def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Dice of WT, TC, ET, (3,), nan where both are empty, and voxel accuracy over four classes."""
+    if logits.shape[1] == 3:
+        predicted = logits > 0
+        classes = classes_from_regions(predicted)
+    else:
+        classes = logits.argmax(1)
+        predicted = torch.stack([classes > 0, (classes == 1) | (classes == 3), classes == 3], 1)
+    reference = regions > 0.5
+    axes = (0, 2, 3, 4)
+    overlap, size = (predicted & reference).sum(axes), predicted.sum(axes) + reference.sum(axes)
+    accuracy = (classes == classes_from_regions(regions)).float().mean()
+    return 2 * overlap / size, accuracy  # 0 / 0 is nan
+
+
+def validate(
+    state: State, cases: Sequence[PreparedCase], stage: Stage, loss: Loss, divisor: int, team: Team
+) -> dict[str, float]:
+    """Return mean loss, Dice per region and accuracy of the mean weights, over whole cases at the stage's spacing.
+
+    Each member has its share of the cases, and all get the same means. A region that is empty in prediction and
+    reference counts as 1, as in the challenge.
+    """
+    network, rows = state.average.eval(), []
+    with torch.inference_mode():
+        for case in cases:
+            image, regions = at_stage(case, stage, state.device)
+            plain = augment.AugmentParameters(
+                channels=(augment.ChannelChange(),) * len(image), presence=tuple(bool(p) for p in case.presence)
+            )
+            image, regions, presence = augment.apply(image, regions, plain, shape=padded(image.shape[1:], divisor))
+            logits = forward(network, image[None], presence[None], state.precision, deep=False)[0].float()
+            scores, accuracy = _dice_and_accuracy(logits, regions[None])
+            dice = scores.nan_to_num(1.0).tolist()
+            rows.append((float(loss(logits, regions[None])), *dice, float(accuracy)))
+    network.train()
+    mean_loss, whole, core, enhancing, accuracy_mean = (float(x) for x in np.mean(team.collected(rows), axis=0))
+    return {
+        "val_loss": mean_loss,
+        "val_dice_WT": whole,
+        "val_dice_TC": core,
+        "val_dice_ET": enhancing,
+        "val_dice": (whole + core + enhancing) / 3,
+        "val_accuracy": accuracy_mean,
+    }
