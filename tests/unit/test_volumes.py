@@ -203,3 +203,17 @@ def test_too_little_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("nibabel.arrayproxy.ArrayProxy.__array__", no_memory)
     with pytest.raises(CaseError, match=r"m\.nii\.gz: not enough memory for shape \(3, 4, 5\)"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("channel", [None, 0, 1])
+def test_one_wrong_bit_anywhere_in_a_compressed_file_is_found(tmp_path: Path, channel: int | None) -> None:
+    noise = np.random.default_rng(0).integers(0, 1000, (8, 8, 8, 2) if channel is not None else (8, 8, 8))
+    path = save(tmp_path / "bit.nii.gz", noise.astype(np.int16))
+    sound = path.read_bytes()
+    whole = read_volume(VolumeFile(path, channel)).data
+    for place in range(10, len(sound), 23):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << place % 8]) + sound[place + 1 :])
+        try:
+            np.testing.assert_array_equal(read_volume(VolumeFile(path, channel)).data, whole)  # a bit that says nothing
+        except CaseError as error:
+            assert "bit.nii.gz" in str(error)  # noqa: PT017
