@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from glioscope.errors import GlioscopeError
     from glioscope.evaluation import evaluate
     from glioscope.experiment import train_run as train
+    from glioscope.measure import change
     from glioscope.phantom import write_phantoms
     from glioscope.segmentation import SegmentOptions, segment
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "GlioscopeError",
     "SegmentOptions",
+    "change",
     "evaluate",
     "find_cases",
     "load_case",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "GlioscopeError": ("errors", "GlioscopeError"),
     "SegmentOptions": ("segmentation", "SegmentOptions"),
+    "change": ("measure", "change"),
     "evaluate": ("evaluation", "evaluate"),
     "find_cases": ("cases", "find_cases"),
     "load_case": ("cases", "load_case"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from glioscope import __version__
+from glioscope.cli.change import change
 from glioscope.cli.terminal import Watch, print_table
 from glioscope.errors import ConfigError, DependencyError, GlioscopeError
 
@@ -165,6 +166,9 @@ def prepare(
     for problem in prepared.problems:
         print(problem, file=sys.stderr)
     print(f"{output / name}: {', '.join(case.sequences)} on one grid; next: glioscope segment {output / name} -o out")
+
+
+app.command()(change)
 
 
 @app.command()
@@ -430,15 +434,17 @@ def compare(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="What segment, train or evaluate wrote.")]) -> None:
+def report(folder: Annotated[Path, typer.Argument(help="What segment, change, train or evaluate wrote.")]) -> None:
     """Write the HTML again, from what is on disk."""
-    from glioscope.report import write_evaluation_report, write_run_report
+    from glioscope.report import write_change_report, write_evaluation_report, write_run_report
     from glioscope.segmentation import rewrite_reports
 
     if (folder / "config.json").is_file():
         written: tuple[Path, ...] = (write_run_report(folder),)
     elif (folder / "cases.csv").is_file():
         written = (write_evaluation_report(folder),)
+    elif (folder / "change.json").is_file():
+        written = (write_change_report(folder),)
     else:
         with Watch("report") as watch:
             written = rewrite_reports(folder, progress=watch)

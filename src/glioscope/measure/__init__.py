@@ -1,13 +1,27 @@
-"""What a radiologist would measure: millilitres, diameters, lesions, side.
+"""What a radiologist would measure: millilitres, diameters, lesions, side; and the change between two dates.
 
 `measure` takes one label map on its own grid, in any storage order, anisotropic or oblique, and returns one plain
 dictionary, ready for JSON. Nothing is resampled: lengths are taken between points in millimetres, so no orientation
-needs special care.
+needs special care. `change` takes two dates of one patient.
 
 Inside, in order of dependence: `diameters` (lengths of one lesion), `midline` (left and right), `rano` (what sizes are
-called), `one_date` (all of it for one map).
+called), `one_date` (all of it for one map), `lesions` (which lesion of one date is which of the other), `visits` (what
+`segment` left on disk), `alignment` (one date laid over the other), `follow_up` (files to files).
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from glioscope.measure.one_date import measure
 
-__all__ = ["measure"]
+if TYPE_CHECKING:
+    from glioscope.measure.follow_up import ChangeOptions, change
+
+__all__ = ["ChangeOptions", "change", "measure"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what two dates need when it is first asked for: segmenting one needs no registration."""
+    if name not in ("ChangeOptions", "change"):
+        raise AttributeError(f"module 'glioscope.measure' has no attribute '{name}'")
+    return getattr(import_module("glioscope.measure.follow_up"), name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glioscope.report.case import write_case_report
+    from glioscope.report.change import write_change_report
     from glioscope.report.cohort import write_cohort_report
     from glioscope.report.comparison import write_comparison_report
     from glioscope.report.figures import draw_curves
@@ -21,6 +22,7 @@ __all__ = [
     "draw_curves",
     "draw_sample",
     "write_case_report",
+    "write_change_report",
     "write_cohort_report",
     "write_comparison_report",
     "write_evaluation_report",
@@ -31,6 +33,7 @@ _HOMES = {
     "draw_curves": "figures",
     "draw_sample": "run",
     "write_case_report": "case",
+    "write_change_report": "change",
     "write_cohort_report": "cohort",
     "write_comparison_report": "comparison",
     "write_evaluation_report": "scores",

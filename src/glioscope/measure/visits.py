@@ -1,0 +1,148 @@
+"""One date of a patient as `segment` left it on disk, or as a label file with a scan."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.errors import CaseError, GeometryError, LabelError
+from glioscope.labels import REGIONS, LabelScheme, check_labels, detect_scheme, scheme_named
+from glioscope.runs import read_json
+from glioscope.volumes import Volume, VolumeFile, read_grid, read_labels, read_volume
+
+SCAN = "scan"
+"""What a scan is called whose sequence nobody named."""
+_STRIPPED = (0.02, 0.98)
+"""Share of voxels that are exactly 0 where the skull was taken off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Visit:
+    """A segmented imaging session."""
+
+    name: str
+    source: Path
+    """The label file."""
+    subject_id: str | None
+    """As the files were named; None for a bare label file."""
+    labels: Volume
+    """(i, j, k) uint8 on the scan's own grid."""
+    scheme: LabelScheme
+    scans: Mapping[str, VolumeFile]
+    """By sequence code, on the grid of `labels`."""
+    summary: Mapping[str, Any]
+    """What stands in summary.json; empty for a bare label file."""
+
+    def read(self, code: str) -> Volume:
+        """Return a scan.
+
+        Raises
+        ------
+        CaseError
+            It is no longer where it was.
+        GeometryError
+            It does not lie on the grid of the segmentation.
+        """
+        scan = read_volume(self.scans[code])
+        if not scan.grid.matches(self.labels.grid, tolerance_mm=0.1):
+            raise GeometryError(
+                f"{self.name}: {code} has {scan.grid.describe()}, its segmentation {self.labels.grid.describe()}; "
+                "they must share one grid. Name the scan that was segmented with --earlier-scan or --later-scan."
+            )
+        return scan
+
+
+def brain_of(scan: Volume) -> NDArray[np.bool_] | None:
+    """Return where a skull-stripped scan holds the brain; None for a scan with its skull, or an empty one."""
+    inside = scan.data != 0
+    outside = 1 - float(inside.mean())
+    return inside if _STRIPPED[0] <= outside <= _STRIPPED[1] else None
+
+
+def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = None) -> Visit:
+    """Read one date.
+
+    Parameters
+    ----------
+    place : Path
+        A case folder that `segment` wrote (or its parent, if it holds one case), or a label file.
+    scan : Path, optional
+        A scan on the grid of the labels; needed beside a label file, and where a folder's scans have moved.
+    scheme : str, optional
+        Label scheme of a label file; told by its values where not given. A folder names its own.
+
+    Raises
+    ------
+    CaseError
+        There is no segmentation, or several.
+    LabelError
+        The labels do not fit the scheme, or the scheme has no whole tumour, core and enhancing tumour.
+    GeometryError
+        Scan and labels differ in grid.
+    """
+    if place.is_dir():
+        visit = _of_folder(_case_folder(place))
+    elif place.is_file():
+        labels = read_labels(place)
+        known = scheme_named(scheme) if scheme else detect_scheme(np.unique(labels.data), subject=str(place))
+        name = re.sub(r"\.nii(\.gz)?$", "", place.name)
+        nothing: Mapping[str, Any] = MappingProxyType({})
+        visit = Visit(
+            name=name, source=place, subject_id=None, labels=labels, scheme=known, scans=nothing, summary=nothing
+        )
+    else:
+        raise CaseError(f"{place}: no such file or folder; give a case folder of 'glioscope segment', or a label file")
+    check_labels(visit.labels.data, visit.scheme, subject=visit.name)
+    lacking = [region for region in REGIONS if region not in visit.scheme.regions]
+    if lacking:
+        raise LabelError(
+            f"{visit.name}: scheme '{visit.scheme.name}' has no {', '.join(lacking)}; change needs a glioma scheme"
+        )
+    return visit if scan is None else _with_scan(visit, scan)
+
+
+def _case_folder(place: Path) -> Path:
+    """Return the folder of the only case at or below a place."""
+    if (place / "summary.json").is_file():
+        return place
+    found = sorted(path.parent for path in place.glob("*/summary.json"))
+    if len(found) == 1:
+        return found[0]
+    what = f"holds several cases ({', '.join(f.name for f in found[:5])})" if found else "holds no summary.json"
+    raise CaseError(f"{place}: {what}; give the folder of one case that 'glioscope segment' wrote")
+
+
+def _of_folder(folder: Path) -> Visit:
+    summary = read_json(folder / "summary.json", what=folder.name)
+    try:
+        inputs = {code: VolumeFile(Path(entry["file"]), entry["channel"]) for code, entry in summary["inputs"].items()}
+        name, subject, scheme = str(summary["case_id"]), str(summary["subject_id"]), summary["scheme"]["name"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CaseError(
+            f"{folder / 'summary.json'}: lacks {error}; it is not of 'glioscope segment', segment the case again"
+        ) from error
+    labels = read_labels(folder / "segmentation.nii.gz")
+    return Visit(
+        name=name,
+        source=folder / "segmentation.nii.gz",
+        subject_id=subject,
+        labels=labels,
+        scheme=scheme_named(scheme),
+        scans=MappingProxyType(inputs),
+        summary=MappingProxyType(summary),
+    )
+
+
+def _with_scan(visit: Visit, scan: Path) -> Visit:
+    grid = read_grid(scan)
+    if not grid.matches(visit.labels.grid, tolerance_mm=0.1):
+        raise GeometryError(
+            f"{scan}: has {grid.describe()}, the labels of {visit.name} {visit.labels.grid.describe()}; "
+            "they must share one grid"
+        )
+    return replace(visit, scans=MappingProxyType({SCAN: VolumeFile(scan)}))
