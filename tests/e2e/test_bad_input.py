@@ -96,7 +96,7 @@ def test_bad_cases_among_good_ones(tmp_path: Path, model: Path) -> None:
         damage(write_tiny_case(tmp_path / "data", damage.__name__.replace("_", "")))
     for n in range(2):
         write_tiny_case(tmp_path / "data", f"good{n}", seed=n)
-    answer = segment(tmp_path / "data", tmp_path / "out", model)
+    answer = segment(tmp_path / "data", tmp_path / "out", model, "--no-raw")
     assert answer.returncode == 3, answer.stderr
     assert "2 segmented, 0 already done, 8 failed" in answer.stdout
     assert "Traceback" not in answer.stderr
@@ -115,7 +115,7 @@ def test_a_bad_case_alone_is_one_line(
     tmp_path: Path, model: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(write_tiny_case(tmp_path / "data", CASE))
-    answer = segment(tmp_path / "data" / CASE, tmp_path / "out", model)
+    answer = segment(tmp_path / "data" / CASE, tmp_path / "out", model, "--no-raw")
     assert answer.returncode == 2
     assert re.fullmatch(rf"glioscope: .*{message.replace('CASE', CASE)}.*\n", answer.stderr)
     assert not list((tmp_path / "out").rglob("*.nii.gz"))

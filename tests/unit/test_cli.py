@@ -31,8 +31,9 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["segmnt"], r"glioscope: No such command 'segmnt'"),
         (["segment", "x"], r"glioscope: Missing option '--output'.* See 'glioscope segment --help'"),
-        (["segment", "-o", "out"], "name either folders .* or the files of one case"),
-        (["segment", "x", "--t1c", "y", "-o", "out"], "name either folders .* or the files of one case"),
+        (["segment", "-o", "out"], "name folders or zips .* or the files of one case"),
+        (["segment", "x", "y", "--t1c", "z", "-o", "out"], "name the scans of one case; give one INPUT"),
+        (["segment", "x", "-o", "out", "--dicom", "seg,pdf"], "--dicom names 'pdf'; choose from seg, rtstruct, sr"),
         (["segment", "x", "-o", "out", "--device", "tpu"], "'tpu' is not one of"),
         (["evaluate", "a", "b"], "name a folder for the results"),
         (["evaluate", "a", "b", "--json"], "name two files"),

@@ -235,7 +235,7 @@ def test_wrong_use_of_the_way_back_is_named(moved: tuple[PreparedRaw, np.ndarray
 
 def test_files_are_a_case_that_can_be_read(moved: tuple[PreparedRaw, np.ndarray], tmp_path: Path) -> None:
     prepared = moved[0]
-    case = write_prepared(prepared, tmp_path, "p-1", steps=True)
+    case = write_prepared(prepared, tmp_path / "p-1", "p-1", steps=True)
     read = load_case(tmp_path / "p-1")
     assert read.case.case_id == case.case_id == "p-1"
     for code in ("t1c", "t2f"):

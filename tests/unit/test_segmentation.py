@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -220,7 +221,7 @@ def test_the_only_case_raises_its_own_error(tmp_path: Path, model: Path) -> None
     (folder / "p-t1ce.nii.gz").unlink()
     write_volume(folder / "p-t2f.nii.gz", np.zeros((4, 4, 4), np.float32), Grid((4, 4, 4), LPS))
     with pytest.raises(GeometryError, match="all must share one grid"):
-        segment(tmp_path / "data", tmp_path / "out", model=model, options=PLAIN)
+        segment(tmp_path / "data", tmp_path / "out", model=model, options=replace(PLAIN, raw=False))
     assert not (tmp_path / "out" / "p" / "segmentation.nii.gz").exists()
 
 

@@ -1,12 +1,18 @@
-"""What `prepare` was given: DICOM, a folder of NIfTI, or files by name."""
+"""What `prepare` and `segment` were given: DICOM, folders of NIfTI, or files by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast, get_args
+
+import typer
 
 from glioscope.cases import scan_cases
 from glioscope.errors import CaseError
-from glioscope.raw.dicom import read_dicom
+from glioscope.raw.find import DicomCase
 from glioscope.raw.scan import RawPatient, read_nifti_scans
+from glioscope.segmentation import CaseOutcome, ClinicalFile, Place, find_inputs
+from glioscope.volumes import VolumeFile
 
 
 def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
@@ -28,6 +34,8 @@ def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
         return read_nifti_scans({code: Path(value) for code, value in named.items()})
     if source.is_dir() and any(path.name.endswith((".nii", ".nii.gz")) for path in source.rglob("*")):
         return read_nifti_scans({**_scans_of(source), **{code: Path(value) for code, value in named.items()}})
+    from glioscope.raw.dicom import read_dicom  # brings SimpleITK, which `segment` does without where it can
+
     return read_dicom(source, overrides=named)
 
 
@@ -39,3 +47,54 @@ def _scans_of(folder: Path) -> dict[str, Path]:
             f"{folder}: holds several cases ({names}); name one patient's files with --t1n, --t1c, --t2w, --t2f"
         )
     return {code: file.path for code, file in cases[0].sequences.items()}
+
+
+def places(inputs: Sequence[Path], named: Mapping[str, str]) -> Sequence[Place] | Mapping[str, Path | str]:
+    """Return what `segment` takes: the inputs, or the files of one case, or one input with series or files named.
+
+    Raises
+    ------
+    CaseError
+        Series are named for an input of several cases.
+    """
+    if not inputs and not named:
+        raise typer.BadParameter("name folders or zips (INPUT…), or the files of one case (--t1n, --t1c, --t2w, --t2f)")
+    if not inputs:
+        return cast("Mapping[str, Path | str]", named)
+    if not named:
+        return list(inputs)
+    if len(inputs) > 1:
+        raise typer.BadParameter("--t1n, --t1c, --t2w and --t2f name the scans of one case; give one INPUT with them")
+    cases, problems = find_inputs(inputs[0])
+    if len(cases) != 1:
+        names = ", ".join([case.case_id for case in cases] + list(problems))
+        raise CaseError(f"{inputs[0]}: holds several cases ({names}); name scans for one patient's folder alone")
+    case = cases[0]
+    if isinstance(case, DicomCase):
+        return [replace(case, overrides=dict(named))]
+    files = {code: VolumeFile(Path(value)) for code, value in named.items()}
+    return [replace(case, sequences={**case.sequences, **files})]
+
+
+def clinical_files(text: str) -> tuple[ClinicalFile, ...]:
+    """Return the kinds of clinical files named in a list with commas; none for an empty one."""
+    known = get_args(ClinicalFile)
+    wanted = [kind.strip().lower() for kind in text.split(",") if kind.strip()]
+    if unknown := [kind for kind in wanted if kind not in known]:
+        raise typer.BadParameter(f"--dicom names '{unknown[0]}'; choose from {', '.join(known)}")
+    return tuple(kind for kind in known if kind in wanted)
+
+
+def explanation(outcome: CaseOutcome) -> list[str]:
+    """Return how raw scans became a case: what was taken for what, and what is doubtful."""
+    raw: Mapping[str, Any] = (outcome.summary or {}).get("raw", {})
+    if not raw:
+        return []
+    lines = [f"{outcome.case_id}: prepared first, because {raw['why']}"]
+    lines += [
+        f"  {code}: {entry['series']}: {entry['reason']}" for code, entry in raw["series"].items() if entry["series"]
+    ]
+    lines += [f"  {left_out}: not used: {reason}" for left_out, reason in raw["left_out"].items()]
+    codes = ("scan-", "preparation", "no-dicom")
+    flags = (outcome.summary or {}).get("flags", [])
+    return lines + [f"  {flag['message']}" for flag in flags if flag["code"].startswith(codes)]

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, DependencyError, GeometryError
-from glioscope.raw.dicom import patient_of
+from glioscope.raw.identity import patient_of
 from glioscope.raw.scan import DicomSource, RawScan
 from glioscope.volumes import atomic_path
 

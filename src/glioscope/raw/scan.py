@@ -79,12 +79,12 @@ class RawPatient:
         return tuple(code for code in SEQUENCES if code not in self.scans)
 
 
-def read_nifti_scans(files: Mapping[str, Path]) -> RawPatient:
+def read_nifti_scans(files: Mapping[str, Path | VolumeFile]) -> RawPatient:
     """Read raw scans from NIfTI files, one for each sequence, each on its own grid.
 
     Parameters
     ----------
-    files : mapping of str to Path
+    files : mapping of str to Path or VolumeFile
         Sequence code (t1n, t1c, t2w, t2f) to `.nii` or `.nii.gz`.
 
     Raises
@@ -100,6 +100,6 @@ def read_nifti_scans(files: Mapping[str, Path]) -> RawPatient:
     scans = {}
     for code in SEQUENCES:
         if code in files:
-            volume = read_volume(VolumeFile(files[code]))
+            volume = read_volume(files[code])
             scans[code] = RawScan(image=volume.data, grid=volume.grid, description=f"NIfTI file for {code}")
     return RawPatient(scans=MappingProxyType(scans))

@@ -1,11 +1,12 @@
 """The steps of one case: read and prepare it, predict, write what was found."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,18 @@ from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_n
 from glioscope.measure import measure
 from glioscope.preprocessing import PreparedCase, prepare, restore
 from glioscope.quality import Flag, check_input, check_output, uncertainty
+from glioscope.quality.inputs import HEAD_ML
+from glioscope.raw.find import DicomCase
 from glioscope.runs import ModelSpec, processor, sha256_of, versions, write_json
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
-from glioscope.volumes import write_volume
+from glioscope.volumes import read_grid, write_volume
+
+if TYPE_CHECKING:
+    from glioscope.segmentation.raw import RawRoute
+
+
+CLINICAL = {"seg": "dicom/segmentation.dcm", "rtstruct": "dicom/contours.dcm", "sr": "dicom/measurements.dcm"}
+"""Kind of a clinical file to its name in a case's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +55,12 @@ class Ready:
     prepared: PreparedCase
     scheme: LabelScheme
     inputs: dict[str, Any]
+    """What was given, with checksums."""
     seconds: dict[str, float]
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Series named by the user."""
+    route: "RawRoute | None" = None
+    """Of raw scans: how they became a case, and the way back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,22 +75,87 @@ class Predicted:
     seconds: dict[str, float]
 
 
-def read(work: Work, case: Case) -> Ready | CaseOutcome:
+def read(work: Work, case: Case | DicomCase) -> Ready | CaseOutcome:
     """Read a case and bring it onto the network's grid; an outcome if an earlier run did it."""
     start = time.perf_counter()
-    scheme = scheme_named(work.options.scheme or naming_scheme(case))
-    inputs = {
-        name: {"file": str(file.path.resolve()), "channel": file.channel, "sha256": _checksum(file.path)}
-        for name, file in case.sequences.items()
-    }
-    earlier = None if work.options.overwrite else _earlier(work, case, scheme, inputs)
+    naming = "brats2023" if isinstance(case, DicomCase) else naming_scheme(case)
+    scheme = scheme_named(work.options.scheme or naming)
+    overrides = case.overrides if isinstance(case, DicomCase) else {}
+    inputs = _inputs(case)
+    earlier = None if work.options.overwrite else _earlier(work, case.case_id, _recipe(work, scheme, overrides), inputs)
     if earlier is not None:
         return CaseOutcome(case_id=case.case_id, status="skipped", summary=earlier)
-    loaded = load_case(case if work.options.report else replace(case, reference=None))
+    loaded, route = _load(work, case)
     read = time.perf_counter()
     prepared = prepare(replace(loaded, reference=None), work.spec.preprocessing)
     seconds = {"read": read - start, "prepare": time.perf_counter() - read}
-    return Ready(loaded=loaded, prepared=prepared, scheme=scheme, inputs=inputs, seconds=seconds)
+    if route is not None:
+        seconds["read"] -= sum(route.prepared.seconds.values())
+        seconds |= route.prepared.seconds
+    return Ready(
+        loaded=loaded,
+        prepared=prepared,
+        scheme=scheme,
+        inputs=inputs,
+        seconds=seconds,
+        overrides=dict(overrides),
+        route=route,
+    )
+
+
+def _inputs(case: Case | DicomCase) -> dict[str, Any]:
+    """Return what was given, with checksums. DICOM has one for all its files: a path may name the patient."""
+    if isinstance(case, DicomCase):
+        files = case.files()
+        digest = hashlib.sha256("".join(map(_checksum, files)).encode()).hexdigest()
+        return {"dicom": {"files": len(files), "sha256": digest}}
+    return {
+        name: {"file": str(file.path.resolve()), "channel": file.channel, "sha256": _checksum(file.path)}
+        for name, file in case.sequences.items()
+    }
+
+
+def _load(work: Work, case: Case | DicomCase) -> "tuple[LoadedCase, RawRoute | None]":
+    """Read a case; one that came raw is brought onto one grid, skull off."""
+    asked = work.options.raw
+    loaded = None
+    if isinstance(case, DicomCase):
+        why = "it is DICOM"
+    else:
+        why = "" if asked is False else "it was said to be raw" if asked else different_grids(case)
+        if not why:
+            loaded = load_case(case if work.options.report else replace(case, reference=None))
+            why = "" if asked is False else skull_on(loaded)
+        if not why and loaded is not None:
+            return loaded, None
+    from glioscope.segmentation import raw
+
+    return raw.begin(case, why, loaded, work.output)
+
+
+def different_grids(case: Case) -> str:
+    """Return how the grids of a case's scans differ, from their headers; nothing if they do not."""
+    grids = {name: read_grid(file) for name, file in case.sequences.items()}
+    first = next(iter(grids))
+    for name, grid in grids.items():
+        if not grid.matches(grids[first], tolerance_mm=0.1):
+            return f"{name} has {grid.describe()} but {first} has {grids[first].describe()}"
+    return ""
+
+
+def skull_on(loaded: LoadedCase) -> str:
+    """Return what shows that scans hold more than a brain; nothing if they do not.
+
+    Background is the value that most of the volume's border has; what differs from it is a brain or a head.
+    """
+    for name, image in loaded.images.items():
+        clean = np.nan_to_num(image)
+        faces = [np.take(clean, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+        background = np.median(np.concatenate(faces))
+        volume = np.count_nonzero(clean != background) * loaded.grid.voxel_volume_ml
+        if volume > HEAD_ML:
+            return f"{name} holds {volume:.0f} ml that are not background, more than a brain: the skull is on"
+    return ""
 
 
 def _checksum(path: Path) -> str:
@@ -87,27 +167,31 @@ def _checksum(path: Path) -> str:
         ) from error
 
 
-def _recipe(work: Work, scheme: LabelScheme) -> dict[str, Any]:
+def _recipe(work: Work, scheme: LabelScheme, overrides: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings that decide the result, as JSON gives them back."""
     recipe: dict[str, Any] = json.loads(json.dumps(asdict(work.inference)))
-    return {"scheme": scheme.name, **recipe}
+    recipe |= {"scheme": scheme.name, "raw": work.options.raw, "series": dict(overrides)}
+    return recipe | ({"identity": work.options.identity} if work.options.dicom else {})
 
 
-def _earlier(work: Work, case: Case, scheme: LabelScheme, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+def _earlier(work: Work, case_id: str, recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the summary of an earlier run if it is of these inputs, model and settings, and its files are there."""
-    folder = work.output / case.case_id
+    folder = work.output / case_id
     try:
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        before = {name: entry["sha256"] for name, entry in summary["inputs"].items()}
+        before = {name: entry["sha256"] for name, entry in summary.get("raw", summary)["inputs"].items()}
         same = (
             before == {name: entry["sha256"] for name, entry in inputs.items()}
             and summary["model"]["sha256"] == work.model["sha256"]
-            and summary["settings"] == _recipe(work, scheme)
+            and {"identity": False, **summary["settings"]} == {"identity": False, **recipe}
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     wanted = ["segmentation.nii.gz", *(["report.html"] if work.options.report else [])]
     wanted += [f"probability-{name}.nii.gz" for name in REGIONS] if work.options.save_probabilities else []
+    if "raw" in summary:
+        wanted += [entry["file"] for entry in summary["raw"]["native"].values()]
+        wanted += [CLINICAL[kind] for kind in work.options.dicom] if "dicom" in inputs else []
     return summary if same and all((folder / name).is_file() for name in wanted) else None
 
 
@@ -124,54 +208,97 @@ def predict(work: Work, engine: Engine, ready: Ready) -> Predicted:
 
 def finish(work: Work, engine: Engine, predicted: Predicted) -> CaseOutcome:
     """Write all files of a case, the segmentation first and the summary last."""
-    ready, seconds = predicted.ready, dict(predicted.seconds)
+    ready, lap = predicted.ready, _Laps(predicted.seconds)
     prepared, loaded, scheme = ready.prepared, ready.loaded, ready.scheme
     folder = work.output / loaded.case.case_id
-    clock = time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal clock
-        seconds[stage], clock = time.perf_counter() - clock, time.perf_counter()
-
-    native = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
-    write_volume(folder / "segmentation.nii.gz", native, loaded.grid)
+    labels = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
+    write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
     if work.options.save_probabilities:
         for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
             write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
+    outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
     lap("write")
-    measurements = measure(native, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
+    measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
     lap("measure")
     flags = [*check_input(loaded, card=work.card), *_check_result(predicted)]
     lap("check")
+    inputs = ready.inputs
+    raw: dict[str, Any] = {}
+    if ready.route is not None:
+        inputs, raw, more_flags = _way_back(work, folder, predicted, labels, measurements, outputs)
+        flags += more_flags
+        lap("native")
     summary: dict[str, Any] = {
         "case_id": loaded.case.case_id,
         "subject_id": loaded.case.subject_id,
-        "inputs": ready.inputs,
-        "missing_sequences": list(loaded.case.missing),
-        "grid": {
-            "shape": list(loaded.grid.shape),
-            "spacing_mm": list(loaded.grid.spacing_mm),
-            "orientation": loaded.grid.orientation,
-        },
-        "scheme": {"name": scheme.name, "labels": {str(v): tissue for v, tissue in scheme.meanings.items()}},
+        "inputs": inputs,
+        **raw,
+        **_description(work, engine, ready),
         "measurements": measurements,
         "flags": [flag.as_dict() for flag in flags],
-        "model": work.model,
-        "settings": _recipe(work, scheme),
-        "engine": {"name": engine.name, "precision": engine.precision, "description": engine.description},
-        "processor": processor(),
-        "versions": versions(),
-        "outputs": {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")},
-        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
+        "outputs": outputs,
+        "seconds": lap.rounded(),
     }
     if work.options.report:
-        failure = _report(folder / "report.html", predicted, native, summary)
+        failure = _report(folder / "report.html", predicted, labels, summary)
         if failure:
             summary["flags"].append(failure.as_dict())
         lap("report")
-        summary["seconds"]["report"] = round(seconds["report"], 3)
+        summary["seconds"] = lap.rounded()
     write_json(folder / "summary.json", summary)
     return CaseOutcome(case_id=loaded.case.case_id, status="done", summary=summary)
+
+
+class _Laps:
+    """Seconds of each stage."""
+
+    def __init__(self, before: Mapping[str, float]) -> None:
+        self._seconds = dict(before)
+        self._clock = time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._seconds[stage], self._clock = now - self._clock, now
+
+    def rounded(self) -> dict[str, float]:
+        return {stage: round(s, 3) for stage, s in self._seconds.items()}
+
+
+def _description(work: Work, engine: Engine, ready: Ready) -> dict[str, Any]:
+    """Return what a summary tells of the case and of how it was done."""
+    grid, scheme = ready.loaded.grid, ready.scheme
+    return {
+        "missing_sequences": list(ready.loaded.case.missing),
+        "grid": {"shape": list(grid.shape), "spacing_mm": list(grid.spacing_mm), "orientation": grid.orientation},
+        "scheme": {"name": scheme.name, "labels": {str(v): tissue for v, tissue in scheme.meanings.items()}},
+        "model": work.model,
+        "settings": _recipe(work, scheme, ready.overrides),
+        "engine": {"name": engine.name, "precision": engine.precision, "description": engine.description},
+        "processor": processor(),
+        "versions": versions(),
+    }
+
+
+def _way_back(
+    work: Work,
+    folder: Path,
+    predicted: Predicted,
+    labels: NDArray[np.uint8],
+    measurements: Mapping[str, Any],
+    outputs: dict[str, str],
+) -> tuple[dict[str, Any], dict[str, Any], list[Flag]]:
+    """Write what raw scans get besides, and add it to `outputs`; return inputs and table of the summary, and flags."""
+    from glioscope.segmentation import raw
+
+    ready, route = predicted.ready, predicted.ready.route
+    assert route is not None
+    inputs, written = raw.write_scans(folder, route, ready.loaded.case.case_id)
+    outputs.update(written)
+    native, maps = raw.write_native(folder, route, labels, ready.scheme)
+    outputs.update({entry["file"]: entry["sha256"] for entry in native.values()})
+    written, flags = raw.write_clinical(folder, route, maps, ready.scheme, measurements, work.options)
+    outputs.update(written)
+    return inputs, {"raw": raw.record_of(route, ready.inputs, native)}, [*raw.flags_of(route), *flags]
 
 
 def _check_result(predicted: Predicted) -> tuple[Flag, ...]:

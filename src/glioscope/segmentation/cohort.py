@@ -10,6 +10,7 @@ from typing import Any
 from glioscope.cases import Case, case_of_files, load_case, scan_cases
 from glioscope.errors import CaseError, RunError
 from glioscope.labels import REGIONS, scheme_named
+from glioscope.raw.find import DicomCase, find_dicom
 from glioscope.runs import read_json
 from glioscope.segmentation.records import (
     CaseOutcome,
@@ -23,8 +24,8 @@ from glioscope.volumes import VolumeFile, read_labels, write_text
 
 log = logging.getLogger(__name__)
 
-Place = Path | str | Case
-"""A folder of cases, a Decathlon file, or a case already found."""
+Place = Path | str | Case | DicomCase
+"""A folder of cases, a folder or zip of DICOM, a Decathlon file, or a case already found."""
 
 
 def segment(
@@ -40,10 +41,12 @@ def segment(
     Parameters
     ----------
     inputs : path, Case, several of them, or mapping
-        Folders of cases in any layout; Decathlon files; or one case as ``{"t1n": file, …}`` with any of the sequences.
+        Folders of cases in any layout; Decathlon files; folders or zips of DICOM, of one patient or with one in each
+        subfolder; or one case as ``{"t1n": file, …}`` with any of the sequences. Raw scans (DICOM, NIfTI on
+        different grids or with the skull on) are prepared first.
     output : path
-        ``<output>/<case>/`` gets segmentation.nii.gz, summary.json and report.html; several cases also cohort.csv
-        and failures.csv.
+        ``<output>/<case>/`` gets segmentation.nii.gz, summary.json and report.html, of raw scans also
+        native/<sequence>.nii.gz on each scan's grid; several cases also cohort.csv and failures.csv.
     model : path, optional
         A model folder, or a run folder, whose trained folds then answer together; by default the network that comes
         with the package.
@@ -64,7 +67,7 @@ def segment(
     """
     output = Path(output)
     worker = Worker(output, model=model, options=options)
-    cases, problems = _find(inputs)
+    cases, problems = find_inputs(inputs)
     alone = len(cases) + len(problems) == 1
     if alone and problems:
         raise CaseError(next(iter(problems.values())))
@@ -82,22 +85,58 @@ def segment(
     return SegmentationResult(output=output, outcomes=tuple(outcomes))
 
 
-def _find(
+def find_inputs(
     inputs: Place | Sequence[Place] | Mapping[str, Path | str],
-) -> tuple[tuple[Case, ...], dict[str, str]]:
+) -> tuple[tuple[Case | DicomCase, ...], dict[str, str]]:
+    """Return the cases of all inputs, and by case id why others cannot be used.
+
+    Raises
+    ------
+    CaseError
+        An input does not exist or holds nothing, or two inputs hold cases of one id.
+    """
     if isinstance(inputs, Mapping):
         return (case_of_files({name: Path(path) for name, path in inputs.items()}),), {}
-    places = [inputs] if isinstance(inputs, Path | str | Case) else list(inputs)
-    cases: dict[str, Case] = {}
+    places = [inputs] if isinstance(inputs, Path | str | Case | DicomCase) else list(inputs)
+    cases: dict[str, Case | DicomCase] = {}
     problems: dict[str, str] = {}
     for place in places:
-        found, wrong = ((place,), {}) if isinstance(place, Case) else scan_cases(Path(place))
+        found, wrong = ((place,), {}) if isinstance(place, Case | DicomCase) else _found_in(Path(place))
         problems.update(wrong)
         for case in found:
             if case.case_id in cases:
                 raise CaseError(f"case {case.case_id}: lies in two of the inputs; case ids must differ, leave one out")
             cases[case.case_id] = case
     return tuple(cases.values()), problems
+
+
+def _found_in(place: Path) -> tuple[tuple[Case | DicomCase, ...], dict[str, str]]:
+    """Return what a folder or file holds: NIfTI by its names, DICOM by its headers."""
+    dicom = find_dicom(place) if place.exists() else ()
+    if place.is_file() and dicom:
+        return dicom, {}
+    cases: tuple[Case, ...] = ()
+    problems: dict[str, str] = {}
+    try:
+        cases, problems = scan_cases(place)
+    except CaseError:
+        if not dicom:
+            raise
+    if len(dicom) > 1 or (dicom and cases):
+        problems |= _without_scans(place, dicom)
+    return (*cases, *dicom), problems
+
+
+def _without_scans(place: Path, dicom: Sequence[DicomCase]) -> dict[str, str]:
+    """Return one line for each subfolder of a cohort that holds files but no scan: no patient vanishes."""
+    text = "case {}: its folder holds neither NIfTI nor DICOM images that can be read; copy it again or leave it out"
+    empty = {}
+    for folder in sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        used = any(folder in (case.source, *case.source.parents) for case in dicom)
+        if files and not used and not any(path.name.lower().endswith((".nii", ".nii.gz")) for path in files):
+            empty[folder.name] = text.format(folder.name)
+    return empty
 
 
 def _report_cohort(output: Path) -> None:

@@ -10,6 +10,8 @@ from glioscope.engines import Device, Precision
 from glioscope.errors import GlioscopeError
 
 Status = Literal["done", "skipped", "failed"]
+ClinicalFile = Literal["seg", "rtstruct", "sr"]
+"""DICOM segmentation, contours for radiotherapy, structured report of the measurements."""
 OnProgress = Callable[[int, int, str], None]
 """Called with cases finished, cases in all, and one line on what happened."""
 
@@ -32,6 +34,12 @@ class SegmentOptions:
     """Write report.html."""
     overwrite: bool = False
     """Do all cases again, also those that are done."""
+    raw: bool | None = None
+    """Whether NIfTI scans are as the scanner left them. None tells: on different grids, or with a skull, they are."""
+    dicom: tuple[ClinicalFile, ...] = ()
+    """Clinical files to write beside, of cases that came as DICOM."""
+    identity: bool = False
+    """Keep the patient's name, number and dates in clinical files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from glioscope.engines import Engine, load_ensemble
 from glioscope.errors import ModelError, RunError
 from glioscope.inference import InferenceConfig
 from glioscope.labels import scheme_named
+from glioscope.raw.find import DicomCase
 from glioscope.runs import ModelSpec, model_folders, read_ensemble, settings, sha256_of
 from glioscope.segmentation.case import Predicted, Ready, Work, finish, predict, read
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
@@ -78,12 +79,12 @@ class Worker:
             self._engine = load_ensemble(self._folders, device=o.device, precision=o.precision, threads=o.threads)
         return self._engine
 
-    def segment(self, cases: Sequence[Case], *, strict: bool = False) -> Iterator[CaseOutcome]:
+    def segment(self, cases: Sequence[Case | DicomCase], *, strict: bool = False) -> Iterator[CaseOutcome]:
         """Segment cases, reading one ahead and writing one behind.
 
         Parameters
         ----------
-        cases : sequence of Case
+        cases : sequence of Case or DicomCase
             No two with one id. None: nothing happens, and no model is loaded.
         strict : bool
             Raise the error of a case instead of making it the case's outcome.
@@ -127,7 +128,7 @@ class Worker:
                 ahead.cancel()
 
 
-def _attempt(case: Case, step: Callable[[], T], *, strict: bool) -> T | CaseOutcome:
+def _attempt(case: Case | DicomCase, step: Callable[[], T], *, strict: bool) -> T | CaseOutcome:
     """Take one step of one case; unless strict, its error becomes the outcome."""
     try:
         return step()
