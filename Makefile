@@ -5,6 +5,7 @@
 #   make test-long  the long ones: trainings and clusters killed again and again (about half an hour)
 #   make install  only the set-up: .venv with the pinned packages and Glioscope itself
 #   make check    before a commit: format, lint, types, spelling, import order, fast tests (under a minute)
+#   make docs     the documentation in site/index.html, with the examples run (about ten minutes)
 #   make format   mend what `check` can mend
 #   make clean    remove what these made, .venv apart
 
@@ -14,7 +15,7 @@ INSTALLED := .venv/.installed
 # Tests run on two workers; each keeps to one thread, or they would fight for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: install demo test test-long check lint fast format clean
+.PHONY: install demo test test-long docs check lint fast format clean
 
 install: $(INSTALLED)
 
@@ -36,6 +37,9 @@ test: $(INSTALLED)
 test-long: $(INSTALLED)
 	$(PYTEST) -rs -m long
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 GLIOSCOPE_DOCS_EXECUTE=true $(BIN)/mkdocs build --strict --quiet
+
 check: lint fast
 
 lint: $(INSTALLED)
@@ -52,5 +56,5 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build demo htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf build demo site htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
