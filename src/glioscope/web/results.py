@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from glioscope.cases import Case, load_case
@@ -208,6 +209,7 @@ def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.
         It holds values that the scheme does not know.
     """
     most = 1024 + 8 * int(np.prod(grid.shape))  # a header and the widest numbers
+    broken = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, zlib.error, MemoryError)
     try:
         if body[:2] == b"\x1f\x8b":
             unpacker = zlib.decompressobj(wbits=31)
@@ -218,7 +220,9 @@ def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.
             raise CaseError("the segmentation: is larger than this case's grid; nothing was saved")
         image = nib.Nifti1Image.from_bytes(body)
         values = np.asarray(image.dataobj, np.float32)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+    except CaseError:
+        raise
+    except broken as error:
         raise CaseError(f"the segmentation: is not readable NIfTI ({error}); nothing was saved") from error
     if values.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-2):
         raise GeometryError(

@@ -36,6 +36,7 @@ export async function open(one, again) {
     await nv.attachToCanvas($("gl"));
     await choose(Object.keys(state.summary.inputs).includes("t1c") ? "t1c" : Object.keys(state.summary.inputs)[0]);
     await draw();
+    near();
     centre();
     tell("");
     $("workspace").dataset.ready = "yes";
@@ -154,6 +155,28 @@ function colours() {
 const MEMBERS = { NCR: ["WT", "TC"], NETC: ["WT", "TC"], ED: ["WT"], SNFH: ["WT"], ET: ["WT", "TC", "ET"] };
 function regionsOf(value) {
   return MEMBERS[state.summary.scheme.labels[value]] || ["other"];
+}
+
+// Bring the brain near: the views show the whole grid, of which half is air. What lies at the brain's middle comes to
+// the middle of each view: NiiVue shows a point at `zoom * point + pan`.
+function near() {
+  const { img, hdr } = images[state.sequence];
+  const dims = hdr.dims.slice(1, 4);
+  const low = dims.slice(), high = [0, 0, 0];
+  for (let n = 0; n < img.length; n++) {
+    if (!img[n]) continue;
+    const at = [n % dims[0], Math.floor(n / dims[0]) % dims[1], Math.floor(n / (dims[0] * dims[1]))];
+    for (let axis = 0; axis < 3; axis++) {
+      if (at[axis] < low[axis]) low[axis] = at[axis];
+      if (at[axis] > high[axis]) high[axis] = at[axis];
+    }
+  }
+  if (high.some((top, axis) => top < low[axis])) return;
+  const place = (voxel) => [0, 1, 2].map((row) => voxel.reduce((sum, v, axis) => sum + hdr.affine[row][axis] * v, hdr.affine[row][3]));
+  const brain = place(low.map((n, axis) => (n + high[axis]) / 2));
+  const middle = place(dims.map((n) => (n - 1) / 2));
+  const zoom = Math.max(1, 0.94 * Math.min(...dims.map((n, axis) => n / (high[axis] - low[axis] + 1))));
+  nv.setPan2Dxyzmm([...middle.map((mm, axis) => mm - zoom * brain[axis]), zoom]);
 }
 
 function centre() {
