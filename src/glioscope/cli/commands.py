@@ -80,6 +80,12 @@ def segment(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a probability map per region.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what an earlier run did.")] = False,
+    cluster: Annotated[
+        str, typer.Option(help="Share the cases: local processes, or the address of a Ray cluster.", show_default=False)
+    ] = "",
+    workers: Annotated[
+        int | None, typer.Option(help="With --cluster; default: what the processors hold.", min=1, show_default=False)
+    ] = None,
     raw: Annotated[
         bool | None,
         typer.Option(
@@ -119,8 +125,13 @@ def segment(
         dicom=clinical_files(dicom),
         identity=identity,
     )
+    crew = None
+    if cluster:
+        from glioscope.cluster import crew_at
+
+        crew = crew_at(cluster, output, model=model, options=options, workers=workers)
     with Watch("segment") as watch:
-        result = run(found, output, model=model, options=options, progress=watch)
+        result = run(found, output, model=model, options=options, crew=crew, progress=watch)
     if len(result.outcomes) == 1:
         for line in explanation(result.outcomes[0]):
             print(line)

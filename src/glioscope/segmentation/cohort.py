@@ -3,9 +3,10 @@
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glioscope.cases import Case, case_of_files, load_case, scan_cases
 from glioscope.errors import CaseError, RunError
@@ -28,12 +29,20 @@ Place = Path | str | Case | DicomCase
 """A folder of cases, a folder or zip of DICOM, a Decathlon file, or a case already found."""
 
 
+class Crew(Protocol):
+    """Several workers that segment the cases of a cohort between them."""
+
+    def segment(self, cases: Sequence[Case | DicomCase]) -> Generator[CaseOutcome]:
+        """Yield the outcome of each case, in any order."""
+
+
 def segment(
     inputs: Place | Sequence[Place] | Mapping[str, Path | str],
     output: Path | str,
     *,
     model: Path | str | None = None,
     options: SegmentOptions = SegmentOptions(),
+    crew: Crew | None = None,
     progress: OnProgress = lambda _done, _all, _line: None,
 ) -> SegmentationResult:
     """Segment a case or a cohort and write what was found.
@@ -50,6 +59,8 @@ def segment(
     model : path, optional
         A model folder, or a run folder, whose trained folds then answer together; by default the network that comes
         with the package.
+    crew : Crew, optional
+        Several workers, as `cluster.crew_at` returns them; by default the cases pass through this process.
 
     Returns
     -------
@@ -72,10 +83,12 @@ def segment(
     if alone and problems:
         raise CaseError(next(iter(problems.values())))
     outcomes = [CaseOutcome(case_id=name, status="failed", reason=why) for name, why in problems.items()]
+    stream = crew.segment(cases) if crew is not None else worker.segment(cases, strict=alone)
     try:
-        for outcome in worker.segment(cases, strict=alone):
-            outcomes.append(outcome)
-            progress(len(outcomes), len(cases) + len(problems), _line(outcome))
+        with closing(stream):
+            for outcome in stream:
+                outcomes.append(outcome)
+                progress(len(outcomes), len(cases) + len(problems), _line(outcome))
     finally:  # also when interrupted: what was done is listed
         outcomes.sort(key=lambda o: o.case_id)
         if not alone and outcomes:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -79,7 +79,7 @@ class Worker:
             self._engine = load_ensemble(self._folders, device=o.device, precision=o.precision, threads=o.threads)
         return self._engine
 
-    def segment(self, cases: Sequence[Case | DicomCase], *, strict: bool = False) -> Iterator[CaseOutcome]:
+    def segment(self, cases: Sequence[Case | DicomCase], *, strict: bool = False) -> Generator[CaseOutcome]:
         """Segment cases, reading one ahead and writing one behind.
 
         Parameters
