@@ -14,6 +14,7 @@ Settings are TOML tables of *differences*; each default stands once, in the data
 """
 
 import difflib
+import errno
 import hashlib
 import json
 import os
@@ -63,18 +64,13 @@ def read_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     ConfigError
         The file is absent or not TOML, or a table or override is not known.
     """
-    if name_or_path in builtin_configs():
-        text = (resources.files("glioscope") / "configs" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise ConfigError(
-                f"configuration '{name_or_path}' is neither a file nor one of {', '.join(builtin_configs())}"
-            )
-        text = path.read_text(encoding="utf-8")
+    place = resources.files("glioscope") / "configs" / f"{name_or_path}.toml"
+    source = place if name_or_path in builtin_configs() else Path(name_or_path)
+    if not source.is_file():
+        raise ConfigError(f"configuration '{name_or_path}' is neither a file nor one of {', '.join(builtin_configs())}")
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        raw = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # not text, not TOML, or nested without end
         raise ConfigError(f"configuration '{name_or_path}' is not valid TOML: {error}") from error
     config: Config = {table: {} for table in TABLES}
     for table, values in raw.items():
@@ -93,7 +89,7 @@ def _override(config: Config, override: str) -> None:
         raise ConfigError(f"--set {override}: write table.key=value, with one of the tables {', '.join(TABLES)}")
     try:
         config[table][name] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         config[table][name] = value.strip()  # a bare word is a string
 
 
@@ -125,6 +121,8 @@ def settings(cls: type[T], config: Mapping[str, Mapping[str, Any]], table: str) 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
+    if not path.is_file():  # to open a pipe would wait for ever
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -203,7 +201,7 @@ def read_json(path: Path, *, what: str) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{what}: {path} cannot be read ({error}); give the folder that 'glioscope train' wrote"
         ) from error
@@ -351,8 +349,8 @@ def read_model(folder: Path) -> ModelSpec:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found_format = content.pop("format")
-        files: dict[str, str] = content.pop("files")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        files = TypeAdapter(dict[str, str]).validate_python(content.pop("files"))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: is damaged ({error}); export the model again") from error
     if found_format != MODEL_FORMAT:
         raise ModelError(f"{folder}: has model format {found_format}; this version reads {MODEL_FORMAT}")

@@ -226,27 +226,23 @@ def read_protocol(name_or_path: str) -> Protocol:
         No protocol has the name (the nearest is offered), or the file is not one.
     """
     names = builtin_protocols()
-    if name_or_path in names:
-        name, text = (
-            name_or_path,
-            (resources.files("glioscope") / "protocols" / f"{name_or_path}.toml").read_text("utf-8"),
-        )
-    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        name, text = Path(name_or_path).stem, Path(name_or_path).read_text(encoding="utf-8")
-    else:
+    place = resources.files("glioscope") / "protocols" / f"{name_or_path}.toml"
+    source = place if name_or_path in names else Path(name_or_path)
+    if source is not place and not (name_or_path.endswith(".toml") and source.is_file()):
         near = difflib.get_close_matches(name_or_path, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ConfigError(
             f"protocol '{name_or_path}' is not known; {hint}choose from {', '.join(names)}, or a TOML file"
         )
+    name = source.name.removesuffix(".toml")
     try:
-        table = tomllib.loads(text)
+        table = tomllib.loads(source.read_text(encoding="utf-8"))
         protocol = _PROTOCOL.validate_python({**table, "name": name})
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"protocol '{name}' is not valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"protocol '{name}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (OSError, ValueError, RecursionError) as error:  # not text, not TOML, or nested without end
+        raise ConfigError(f"protocol '{name}' is not valid TOML: {error}") from error
     _check(protocol)
     return protocol
 

@@ -74,7 +74,7 @@ def dicom_files(source: Path) -> Iterator[Files]:
     """
     if source.is_dir():
         yield _folder(source)
-    elif source.is_file() and zipfile.is_zipfile(source):  # an unreadable file is none
+    elif source.is_file() and _is_zip(source):
         with tempfile.TemporaryDirectory(prefix="glioscope-") as folder:
             yield _unpack(source, Path(folder))
     elif source.is_file():
@@ -87,6 +87,14 @@ def dicom_files(source: Path) -> Iterator[Files]:
         yield Files((source,), {})
     else:
         raise CaseError(f"{source}: no such file or folder")
+
+
+def _is_zip(path: Path) -> bool:
+    """Return whether a file is a zip, sound or not; one that cannot be read is none."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # a zip, and damaged: unpacking says how
+        return True
 
 
 def _head(path: Path) -> bytes:
