@@ -52,9 +52,10 @@ def _print(found: dict[str, Any]) -> None:
         for name, row in found["regions"].items()
     ]
     print_table("Change", ("region", "earlier, ml", "later, ml", "change"), rows)
+    doubt = " (doubtful, see the messages)" if found["response"]["doubtful"] else ""
     for how in ("diameters", "volume"):
         answer = found["response"][f"by_{how}"]
-        print(f"RANO 2.0 by {how}, imaging alone: {answer['name']} ({answer['reason']})")
+        print(f"RANO 2.0 by {how}, imaging alone{doubt}: {answer['name']} ({answer['reason']})")
     for flag in found["flags"]:
         print(f"{flag['severity']}: {flag['message']}", file=sys.stderr)
 

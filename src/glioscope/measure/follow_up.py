@@ -32,6 +32,7 @@ from glioscope.volumes import write_volume
 
 MAP_VALUES = {"0": "neither date", "1": "earlier only (shrinkage)", "2": "later only (growth)", "3": "both dates"}
 """What the voxels of `change-<region>.nii.gz` mean."""
+SEVERITIES = ("error", "warning", "info")
 _CUT_SHARE = 0.02
 """More of the earlier tumour than this beyond the later scan's field of view is said."""
 
@@ -100,6 +101,9 @@ def change(
     }
     found = _enhancing(before, now, alignment.matrix, _midline(measured["later"], now))
     dates = options.dates or (None, None)
+    flags = sorted(
+        [*alignment.flags, *_flags(before, now, regions, measured)], key=lambda f: SEVERITIES.index(f["severity"])
+    )
     content: dict[str, Any] = {
         "earlier": _described(before, dates[0], measured["earlier"]),
         "later": _described(now, dates[1], measured["later"]),
@@ -107,8 +111,8 @@ def change(
         "alignment": alignment.record,
         "regions": _regions(measured, regions, now.labels.grid),
         "enhancing": found,
-        "response": _response(found, measured),
-        "flags": [*alignment.flags, *_flags(before, now, regions, measured)],
+        "response": {**_response(found, measured), "doubtful": any(f["severity"] == "error" for f in flags)},
+        "flags": flags,
         "map_values": MAP_VALUES,
         "versions": versions(),
     }

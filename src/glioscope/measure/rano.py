@@ -171,7 +171,8 @@ def _decide(sizes: Sizes, rule: Rule, change: float | None) -> tuple[Code, str]:
         return "PD", f"{change:.0f} % more; {more:g} % or more is progression"
     if change <= less:
         return "PR", f"{-change:.0f} % less; {-less:g} % or more is partial response"
-    return "SD", f"{change:+.0f} % lies between {less:+g} % and {more:+g} %"
+    amount = f"{change:+.0f}" if round(change) else "0"
+    return "SD", f"{amount} % lies between {less:+g} % and {more:+g} %"
 
 
 def _without_thresholds(sizes: Sizes) -> tuple[Code, str] | None:

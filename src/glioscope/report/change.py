@@ -230,6 +230,7 @@ def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Mapping[str, Any
     shown = replace(scene, codes=codes, reference=None, names=tuple(name for name, *_ in layers))
     data = viewer_data(shown, at, {"lesions": {"ET": _places(content)}})
     data["regions"] = [{"name": name, "label": name.lower(), "colour": colour} for name, _, _, colour in layers]
+    data["words"] = {"segmentation": "change", "none": "none"}
     for sequence in data["sequences"]:
         date, _, code = sequence["name"].rpartition(" ")
         sequence["label"] = f"{SEQUENCE_NAMES.get(code, code)} {date or 'later'}"

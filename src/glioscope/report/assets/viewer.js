@@ -4,6 +4,7 @@
 (function () {
   const root = document.getElementById("viewer");
   const data = JSON.parse(document.getElementById("viewer-data").textContent);
+  const words = data.words || { segmentation: "segmentation", none: "no tumour" };
   const [ni, nj, nk] = data.shape;
   const axisOf = { axial: 2, coronal: 1, sagittal: 0 };
   const columnsOf = { axial: 0, coronal: 0, sagittal: 1 };
@@ -161,7 +162,7 @@
   function nameAt(map, voxel) {
     const code = map[voxel];
     for (let n = data.regions.length - 1; n >= 0; n--) if (code >> n & 1) return data.regions[n].label;
-    return "no tumour";
+    return words.none;
   }
 
   function readout() {
@@ -169,7 +170,7 @@
     const mm = data.affine.map((row) => row[0] * i + row[1] * j + row[2] * k + row[3]);
     const voxel = i + ni * (j + nj * k);
     const parts = [`x ${mm[0].toFixed(0)}, y ${mm[1].toFixed(0)}, z ${mm[2].toFixed(0)} mm`];
-    if (maps.segmentation) parts.push("segmentation: " + nameAt(maps.segmentation, voxel));
+    if (maps.segmentation) parts.push(words.segmentation + ": " + nameAt(maps.segmentation, voxel));
     if (maps.reference) parts.push("reference: " + nameAt(maps.reference, voxel));
     if (maps.uncertainty) parts.push(`uncertainty ${Math.round(maps.uncertainty[voxel] / 2.55)} %`);
     $("v-readout").textContent = parts.join(" · ");
