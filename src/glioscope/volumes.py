@@ -8,7 +8,9 @@ renames it, so a reader never meets half a file.
 import gzip
 import math
 import os
+import re
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +24,10 @@ from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, LabelError, RunError
 from glioscope.geometry import Grid
+
+
+LARGEST_VALUE = 1e18
+"""Voxels beyond count as infinite: their squares would not fit float32, and no scanner writes them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +122,8 @@ def read_volume(file: VolumeFile | Path, *, dtype: Any = np.float32) -> Volume:
     Returns
     -------
     Volume
-        (i, j, k) in the file's own storage order. NaN and infinity are kept; `preprocessing` judges them.
+        (i, j, k) in the file's own storage order. NaN and infinity are kept; `preprocessing` judges them. Values
+        beyond `LARGEST_VALUE` become infinite.
 
     Raises
     ------
@@ -141,6 +148,8 @@ def read_volume(file: VolumeFile | Path, *, dtype: Any = np.float32) -> Volume:
             f"{file.path}: voxels cannot be read ({_first_line(error)}); the file is truncated or damaged, "
             "copy it again"
         ) from error
+    if not -LARGEST_VALUE <= data.min() <= data.max() <= LARGEST_VALUE:  # or NaN
+        data = np.where(np.abs(data) > LARGEST_VALUE, np.copysign(data.dtype.type(np.inf), data), data)
     return Volume(data, grid)
 
 
@@ -224,10 +233,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+_UMASK_LOCK = threading.Lock()
+_SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+){1,2}")
+"""Names that `atomic_path` gives."""
+
+
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    """Return the process's mask, which can only be read by setting it: not by two threads at once."""
+    with _UMASK_LOCK:
+        current = os.umask(0)
+        os.umask(current)
     return current
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder; nobody may be writing there."""
+    for path in folder.glob(".*"):
+        if _SCRATCH.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

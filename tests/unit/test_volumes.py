@@ -12,10 +12,12 @@ from glioscope.errors import CaseError, GeometryError, LabelError, RunError
 from glioscope.geometry import Grid
 from glioscope.volumes import (
     VolumeFile,
+    atomic_path,
     read_grid,
     read_labels,
     read_volume,
     read_volumes,
+    remove_scratch,
     write_text,
     write_volume,
 )
@@ -217,3 +219,16 @@ def test_one_wrong_bit_anywhere_in_a_compressed_file_is_found(tmp_path: Path, ch
             np.testing.assert_array_equal(read_volume(VolumeFile(path, channel)).data, whole)  # a bit that says nothing
         except CaseError as error:
             assert "bit.nii.gz" in str(error)  # noqa: PT017
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    kept = {".DS_Store", ".nfs000000000001", "segmentation.nii.gz", ".hidden.json"}
+    for name in kept:
+        (tmp_path / name).touch()
+    for name in ("segmentation.nii.gz", "summary.json"):
+        with atomic_path(tmp_path / name) as scratch:
+            left = scratch.read_bytes(), scratch.name
+        (tmp_path / left[1]).touch()  # as if the process had been killed before the renaming
+    remove_scratch(tmp_path)
+    remove_scratch(tmp_path / "absent")
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"summary.json"}

@@ -23,7 +23,7 @@ from glioscope.quality.inputs import HEAD_ML
 from glioscope.raw.find import DicomCase
 from glioscope.runs import ModelSpec, processor, sha256_of, versions, write_json
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
-from glioscope.volumes import read_grid, write_volume
+from glioscope.volumes import read_grid, remove_scratch, write_volume
 
 if TYPE_CHECKING:
     from glioscope.segmentation.raw import RawRoute
@@ -211,6 +211,7 @@ def finish(work: Work, engine: Engine, predicted: Predicted) -> CaseOutcome:
     ready, lap = predicted.ready, _Laps(predicted.seconds)
     prepared, loaded, scheme = ready.prepared, ready.loaded, ready.scheme
     folder = work.output / loaded.case.case_id
+    remove_scratch(folder)
     labels = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
     write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
     if work.options.save_probabilities:

@@ -12,7 +12,7 @@ from torch import nn
 
 from glioscope.errors import RunError
 from glioscope.losses import build_loss
-from glioscope.training.records import History, load, remove_scratch, row_of, save, tensorboard
+from glioscope.training.records import History, load, row_of, save, tensorboard
 from glioscope.training.samples import Samples, held_out, stacked, usable
 from glioscope.training.settings import (
     FoldFiles,
@@ -24,6 +24,7 @@ from glioscope.training.settings import (
 )
 from glioscope.training.steps import State, begin, take_step, validate
 from glioscope.training.team import ALONE, Team, device_of
+from glioscope.volumes import remove_scratch
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def _closing(samples: Samples) -> Iterator[None]:
 def _kept(state: State, checkpoint: Path, team: Team) -> Iterator[None]:
     """Save at the end, also when interrupted, unless a step is half done: then the last checkpoint stands."""
     if team.first:
-        remove_scratch(checkpoint)
+        remove_scratch(checkpoint.parent)
     try:
         yield
     except (MemoryError, RuntimeError) as error:

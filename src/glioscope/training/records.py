@@ -109,12 +109,6 @@ def load(state: State, path: Path) -> None:
     state.running = [tuple(values) for values in content.get("running", [])]
 
 
-def remove_scratch(checkpoint: Path) -> None:
-    """Remove what a process killed while it saved has left beside the checkpoint."""
-    for scratch in checkpoint.parent.glob(f".{checkpoint.stem}.*{checkpoint.suffix}"):
-        scratch.unlink(missing_ok=True)
-
-
 def tensorboard(folder: Path, step: int) -> Callable[[Mapping[str, float]], None]:
     """Return a function that logs a history row to TensorBoard, or to nowhere if it is not installed."""
     if SummaryWriter is None:

@@ -1,0 +1,82 @@
+"""Two real Ray nodes: a worker, a node and the driver are killed, and no case is lost or done twice."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+from ray_cluster import Driver, TwoNodes, kill, nothing_lost
+from tiny import write_tiny_case, write_tiny_model
+
+pytestmark = pytest.mark.slow
+
+CASES = 24
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[TwoNodes]:
+    with TwoNodes() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    write_tiny_model(folder / "model")
+    for n in range(CASES):
+        write_tiny_case(folder / "data", f"p{n:02d}", seed=n)
+    return folder
+
+
+def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp_path: Path, nodes: TwoNodes) -> None:
+    first = Driver(cohort, tmp_path, nodes.address)
+    first.until(lambda: len(first.events("done")) >= 3)
+    first.kill()
+    done_before = {path.parent.name for path in tmp_path.rglob("summary.json")}
+    assert 3 <= len(done_before) < CASES
+
+    second = Driver(cohort, tmp_path, nodes.address)
+    answered = len(second.events("done")) + len(second.events("skipped"))
+    second.until(lambda: len(second.events("done")) + len(second.events("skipped")) >= answered + 3)
+    kill(second.worker())
+    second.until(lambda: len(second.events("died")) >= 1)
+    nodes.kill_second_node()
+    text = second.finish()
+    assert f"{CASES - len(done_before)} segmented, {len(done_before)} already done, 0 failed" in text
+    nothing_lost(cohort, tmp_path)
+    skipped = {entry["case"] for entry in second.events("skipped")}
+    assert skipped == done_before, "what was done was done again"
+    assert max(Counter(entry["case"] for entry in second.events("done")).values()) == 1
+
+
+@pytest.mark.long
+def test_twenty_runs_with_random_kills_lose_nothing(cohort: Path, tmp_path: Path) -> None:
+    dice = random.Random(0)
+    with TwoNodes() as nodes:
+        for run in range(20):
+            output = tmp_path / str(run)
+            kinds = dice.sample(["worker", "worker", "driver", "node"], 2)
+            driver = Driver(cohort, output, nodes.address)
+            for kind in kinds:
+                answered = len(driver.events("done")) + len(driver.events("skipped"))
+                wanted = answered + dice.randint(1, 5)
+                driver.until(
+                    lambda d=driver, n=wanted: len(d.events("done")) + len(d.events("skipped")) >= n  # type: ignore[misc]
+                )
+                time.sleep(dice.uniform(0, 0.2))
+                if kind == "worker":
+                    kill(driver.worker())
+                elif kind == "node":
+                    nodes.kill_second_node()
+                else:
+                    driver.kill()
+                    driver = Driver(cohort, output, nodes.address)
+            driver.finish()
+            nothing_lost(cohort, output)
+            if "node" in kinds:
+                nodes.add_node()
