@@ -225,7 +225,7 @@ LESION = box(5, 5, 5, (12, 12, 10))
 CASES = {
     "no change": ({LESION: 3}, {LESION: 3}, "SD", "SD"),
     "gone": ({LESION: 3}, {LESION: 2}, "CR", "CR"),
-    "longer and flatter": ({LESION: 3}, {box(5, 5, 5, (18, 12, 7)): 3}, "PD", "SD"),  # volume +5 %
+    "longer and flatter": ({LESION: 3}, {box(5, 5, 5, (24, 12, 6)): 3}, "PD", "SD"),  # volume +20 %
     "thicker alone": ({LESION: 3}, {box(5, 5, 5, (12, 12, 14)): 3}, "SD", "PD"),  # volume +40 %, the slice as before
     "half": ({LESION: 3}, {box(5, 5, 5, (8, 8, 5)): 3}, "PR", "PR"),
     "new and large": ({LESION: 3}, {LESION: 3, box(24, 24, 8, (12, 12, 4)): 3}, "PD", "PD"),
@@ -378,12 +378,12 @@ def test_ruler(percent: float, at: float, beyond: bool) -> None:
 
 
 def test_command_line(tmp_path: Path) -> None:
-    for name, boxes in (("a", {LESION: 3}), ("b", {box(5, 5, 5, (18, 12, 7)): 3})):
+    for name, boxes in (("a", {LESION: 3}), ("b", {box(5, 5, 5, (24, 12, 6)): 3})):
         write_volume(tmp_path / f"{name}.nii.gz", labels_of(boxes), ONE_MM)
     arguments = ["change", str(tmp_path / "a.nii.gz"), str(tmp_path / "b.nii.gz"), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(app, [*arguments, "--aligned", "--dates", "2024-01-01", "2024-03-25"])
     assert result.exit_code == 0, result.output
-    assert "ET\t1.44\t1.51\t+5.0 %" in result.output
+    assert "ET\t1.44\t1.73\t+20.0 %" in result.output
     assert "by diameters, imaging alone: progressive disease" in result.output
     page = (tmp_path / "out" / "change.html").read_text("utf-8")
     assert "12 weeks apart" in page

@@ -11,6 +11,9 @@ from glioscope.errors import GeometryError, LabelError
 from glioscope.geometry import Grid, reorient
 from glioscope.labels import scheme_named
 from glioscope.measure import measure
+from glioscope.measure.midline import find_midline
+from glioscope.phantom import PhantomConfig, phantom
+from glioscope.phantom.scan import head_affine
 
 SCHEME = scheme_named("brats2023")
 ONE_MM = Grid((64, 64, 64), np.diag([1.0, 1.0, 1.0, 1.0]))
@@ -171,13 +174,93 @@ def test_side_follows_the_patient_not_the_storage(codes: str) -> None:
     assert found["diameters"]["longest_mm"] == pytest.approx(16, abs=1)
 
 
+def brain_at(centre: tuple[float, ...], yaw: float = 0.0) -> NDArray[np.bool_]:
+    """A brain of sorts: longer than wide, narrower in front, mirror-symmetric about its own midline."""
+    head = ellipsoid(ONE_MM, centre, (18, 25, 22), yaw)
+    c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    return head | ellipsoid(ONE_MM, (centre[0] + 18 * s, centre[1] - 18 * c, centre[2] - 8), (14, 10, 12), yaw)
+
+
 def test_brain_sets_the_midline() -> None:
-    brain = ellipsoid(ONE_MM, (20, 32, 32), (18, 25, 25))
     labels = enhancing(ellipsoid(ONE_MM, (26, 32, 32), (4, 4, 4)))
-    assert measure(labels, ONE_MM, SCHEME)["side"]["side"] == "left"
-    found = measure(labels, ONE_MM, SCHEME, brain=brain)["side"]
+    alone = measure(labels, ONE_MM, SCHEME)["side"]
+    assert alone["side"] == "left"
+    assert alone["midline"]["source"] == "middle of the image"
+    found = measure(labels, ONE_MM, SCHEME, brain=brain_at((20, 32, 32)))["side"]
     assert found["side"] == "right"
-    assert found["midline_x_mm"] == pytest.approx(20, abs=1)
+    assert found["midline_x_mm"] == pytest.approx(20, abs=0.3)
+    assert found["centre_to_midline_mm"] == pytest.approx(6, abs=0.3)
+    assert found["midline"]["source"] == "symmetry of the brain"
+
+
+@pytest.mark.parametrize("yaw", [-20, -8, 12])
+def test_midline_turns_with_the_head(yaw: float) -> None:
+    """In front of the middle of a head turned to one side, the midline lies towards that side."""
+    front = 15
+    c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    place = (32 - front * s + 6 * c, 32 + front * c + 6 * s, 32)
+    labels = enhancing(ellipsoid(ONE_MM, place, (3, 3, 3)))
+    found = measure(labels, ONE_MM, SCHEME, brain=brain_at((32, 32, 32), yaw))["side"]
+    assert found["side"] == "right"
+    assert found["centre_to_midline_mm"] == pytest.approx(6, abs=0.6)
+    assert found["midline"]["tilt_degrees"] == pytest.approx(abs(yaw), abs=1.5)
+
+
+def test_a_bulge_on_one_side_hardly_moves_the_midline() -> None:
+    brain = brain_at((32, 32, 32)) | ellipsoid(ONE_MM, (48, 36, 36), (6, 8, 8))
+    midline = find_midline(ONE_MM, brain)
+    assert midline.x_at(np.array([32.0, 32, 32])) == pytest.approx(32, abs=1.2)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "PIR"])
+def test_midline_of_phantoms_lies_between_their_hemispheres(codes: str) -> None:
+    """The phantom's own midline is x = 0 of its head, whose place is known; poses and tumours move neither."""
+    config = PhantomConfig(
+        shape=(80, 84, 40),
+        spacing_mm=(2.5, 2.5, 5.0),
+        orientation="LPS",
+        pose_mm=(9.0, -6.0, 4.0),
+        pose_degrees=(6.0, -9.0, 12.0),
+        rotation_degrees=(0.0, 7.0, 0.0),
+    )
+    made = phantom(3, config)
+    brain, grid = reorient(made.brain, made.grid, codes)
+    midline = find_midline(grid, np.ascontiguousarray(brain))
+    head = head_affine(made.grid, config)
+    index = np.argwhere(made.brain)[::40]
+    truth = (index @ head[:3, :3].T + head[:3, 3])[:, 0]
+    found = midline.signed_mm(index @ made.grid.affine[:3, :3].T + made.grid.affine[:3, 3])
+    assert np.abs(found - truth).mean() < 1.2
+    assert np.abs(found - truth).max() < 4
+
+
+@pytest.mark.parametrize(
+    ("boxes", "side"),
+    [
+        ([(10, 20)], "left"),
+        ([(40, 50)], "right"),
+        ([(20, 44)], "crossing"),  # 12 mm on either side
+        ([(30, 44)], "right"),  # 2 mm past the midline: within its error
+        ([(10, 20), (40, 50)], "both"),
+        ([(10, 20), (40, 43)], "left"),  # what lies on the right is a speck
+    ],
+)
+def test_side_says_both_and_crossing(boxes: list[tuple[int, int]], side: str) -> None:
+    labels = np.zeros(ONE_MM.shape, np.uint8)
+    for start, stop in boxes:
+        depth = 8 if stop - start > 3 else 3
+        labels[start:stop, 20 : 20 + depth, 20 : 20 + depth] = 3
+    found = measure(labels, ONE_MM, SCHEME)["side"]  # the middle of the image is x = 31.5
+    assert found["side"] == side
+    assert found["heavier"] in ("left", "right")
+
+
+def test_the_slice_of_a_ring_is_the_one_across_its_middle() -> None:
+    """Every slice of a thin shell holds about as many voxels; the widest ring is wanted."""
+    ball, hole = (ellipsoid(ONE_MM, (32, 32, 32), (r, r, r)) for r in (16, 15))
+    found = measure(enhancing(ball & ~hole), ONE_MM, SCHEME)["diameters"]
+    assert found["longest_mm"] == pytest.approx(32, abs=1)
+    assert abs(found["longest_ends_mm"][0][2] - 32) <= 2
 
 
 def test_scheme_with_a_cavity_keeps_it_apart() -> None:
