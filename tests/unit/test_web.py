@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
+from glioscope.runs import write_json
 from glioscope.volumes import read_labels
 from tiny import LPS, OLD_NAMES, SHAPE, tiny_images, write_tiny_case, write_tiny_model
 
@@ -430,6 +432,30 @@ def test_a_correction_is_measured_and_kept_beside(done: str, client: TestClient)
     assert {"segmentation.nii.gz", "segmentation.v2.nii.gz", "summary.json", "summary.v2.json"} <= names
     table = client.get(f"/api/cases/{done}/measurements.csv").text.splitlines()
     assert [line.split(",")[2:4] for line in table[1:]] == [["1", "0.216"], ["2", "0.256"]]
+
+
+def test_a_correction_of_the_part_in_the_viewer_leaves_the_rest(done: str, client: TestClient) -> None:
+    labels = label_map(client, done)
+    labels[0, 0, 0] = 1  # outside the part that is shown once a case has air around it
+    shown = SimpleNamespace(start=(1, 1, 1), stop=(19, 23, 15))
+    box = service_of(client).store.folder(done) / "view" / "box.json"
+    write_json(box, {"start": shown.start, "stop": shown.stop})
+    assert save(client, done, nifti(labels)).status_code == 201
+    answer = client.get(f"/api/cases/{done}/segmentation.nii.gz", params={"view": True})
+    part = nib.Nifti1Image.from_bytes(gzip.decompress(answer.content))
+    assert part.shape == (18, 22, 14)
+    assert np.allclose(part.affine[:3, 3], (-1, -1, 1))
+    assert save(client, done, nifti(np.zeros(part.shape, np.uint8), part.affine), based_on=2).status_code == 201
+    last = label_map(client, done, 3)
+    assert (last[0, 0, 0], last.sum()) == (1, 1)
+    image = client.get(f"/api/cases/{done}/images/t1c.nii.gz")
+    assert nib.Nifti1Image.from_bytes(gzip.decompress(image.content)).shape == (18, 22, 14)
+
+
+def test_other_files_of_a_case_are_given_by_name_alone(done: str, client: TestClient) -> None:
+    assert client.get(f"/api/cases/{done}/files/segmentation.nii.gz").status_code == 200
+    for name in ("summary.json", "..%2fsummary.json", "%2e%2e%2f%2e%2e%2fjob.log", "/etc/passwd", ""):
+        assert client.get(f"/api/cases/{done}/files/{name}").status_code == 404
 
 
 def test_saving_on_top_of_a_newer_version_is_refused(done: str, client: TestClient) -> None:

@@ -165,9 +165,16 @@ def image(service: Desk, key: Key, sequence: Annotated[str, Path(pattern="^t[12]
 
 
 @router.get("/api/cases/{key}/segmentation.nii.gz", responses=_LATER)
-def segmentation(service: Desk, key: Key, version: Version = None) -> Response:
+def segmentation(
+    service: Desk,
+    key: Key,
+    version: Version = None,
+    view: Annotated[bool, Query(description="Only the part around the brain, as the viewer shows it")] = False,
+) -> Response:
     """A version of the segmentation."""
     name, number = _versioned(service, key, version)
+    if view:
+        return FileResponse(results.view_labels(service.store, key, number), media_type="application/gzip")
     path = results.segmentation_file(service.store, key, number)
     return FileResponse(path, media_type="application/gzip", filename=f"{name}_{path.name}")
 
@@ -178,6 +185,16 @@ def summary(service: Desk, key: Key, version: Version = None) -> dict[str, Any]:
     _, number = _versioned(service, key, version)
     found = results.read_summary(service.store, key, number)
     return {**found, "inputs": {n: {**e, "file": e["file"].rsplit("/", 1)[-1]} for n, e in found["inputs"].items()}}
+
+
+@router.get("/api/cases/{key}/files/{name:path}", responses=_LATER)
+def file(service: Desk, key: Key, name: str) -> Response:
+    """What else `segment` wrote, by the names in `outputs` of the summary: DICOM files, labels on the scans' grids."""
+    case_id, _ = _versioned(service, key, 1)
+    if name not in results.read_summary(service.store, key, 1).get("outputs", {}):
+        raise HTTPException(404, "there is no such file")
+    path = results.result_folder(service.store, key) / name
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{case_id}_{path.name}")
 
 
 @router.get("/api/cases/{key}/report.html", responses=_LATER)
@@ -224,8 +241,8 @@ async def save(
 ) -> VersionAnswer:
     """Save a corrected segmentation as a new version.
 
-    The body is NIfTI on the grid of the case, packed or not. Nothing is ever overwritten: if a newer version than
-    `based_on` exists, the answer is 409.
+    The body is NIfTI on the grid of the case (or the part that `view` gives), packed or not. Nothing is ever
+    overwritten: if a newer version than `based_on` exists, the answer is 409.
     """
     body = bytearray()
     async for chunk in request.stream():

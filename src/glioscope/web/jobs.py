@@ -7,6 +7,7 @@ begun again at the next start.
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,7 @@ class Runner:
             self._store.put_back(job)
         except CancelledError:
             self._cancelled.discard(job.key)
+            shutil.rmtree(self._store.folder(job.key), ignore_errors=True)  # what it wrote to the last
         except (JobError, GlioscopeError) as error:
             self._give_up(job, " ".join(str(error).split()))
         except Exception as error:

@@ -22,18 +22,19 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from glioscope.cases import Case, load_case
-from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError, RunError
-from glioscope.geometry import Grid
+from glioscope.errors import CaseError, GeometryError, LabelError, RunError
+from glioscope.geometry import Box, Grid, bounding_box, cut, paste
 from glioscope.labels import REGIONS, LabelScheme, check_labels, scheme_named
 from glioscope.measure import measure
 from glioscope.report import write_case_report
 from glioscope.runs import read_json, sha256_of, write_json
-from glioscope.volumes import VolumeFile, read_grid, read_labels, read_volume, write_volume
+from glioscope.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
 from glioscope.web.store import CaseRow, Store, VersionRow
 
 MOST_UPLOADED = 64 * 1024 * 1024
 """Bytes of a corrected segmentation as it is sent; label maps pack to a hundredth."""
 _SAVING = threading.Lock()
+_VIEWING = threading.Lock()
 
 
 class ConflictError(Exception):
@@ -77,27 +78,55 @@ def result_of(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def case_of(summary: Mapping[str, Any]) -> Case:
-    """Return the case that a summary is about, as its files lie."""
-    files = {name: VolumeFile(Path(entry["file"]), entry["channel"]) for name, entry in summary["inputs"].items()}
+    """Return the case that a summary is about, as its files lie (each of one volume: `service` lays them out so)."""
+    files = {name: VolumeFile(Path(entry["file"])) for name, entry in summary["inputs"].items()}
     return Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
 
 
+def view_box(store: Store, key: str) -> Box:
+    """Return the part of the grid that the viewer shows: the brain and a margin. Half of a usual grid is air."""
+    path = store.folder(key) / "view" / "box.json"
+    with _VIEWING:
+        if not path.is_file():
+            inside = None
+            for file in case_of(read_summary(store, key, 1)).sequences.values():
+                image = read_volume(file).data
+                seen = np.isfinite(image) & (image != 0)
+                inside = seen if inside is None else inside | seen
+            labels = read_labels(segmentation_file(store, key, 1)).data > 0
+            box = bounding_box(labels if inside is None else inside | labels, margin=4)
+            write_json(path, {"start": list(box.start), "stop": list(box.stop)})
+    found = read_json(path, what="box of the viewer")
+    return Box(tuple(found["start"]), tuple(found["stop"]))
+
+
 def view_file(store: Store, key: str, sequence: str) -> Path:
-    """Return a sequence as the viewer gets it, made at the first call: 8 bits a voxel, on the grid of the segmentation.
+    """Return a sequence as the viewer gets it, made at the first call: 8 bits a voxel, the part in `view_box`.
 
     Raises
     ------
     CaseError
         The case has no such sequence.
     """
-    folder = store.folder(key) / "view"
-    path = folder / f"{sequence}.nii.gz"
+    path = store.folder(key) / "view" / f"{sequence}.nii.gz"
     if not path.is_file():
+        box = view_box(store, key)
         sequences = case_of(read_summary(store, key, 1)).sequences
         if sequence not in sequences:
             raise CaseError(f"the case has no {sequence}; it has {', '.join(sequences)}")
-        volume = read_volume(sequences[sequence])
-        write_volume(path, eight_bits(volume.data), volume.grid)
+        with _VIEWING:  # one at a time: each takes some hundred MB
+            volume = read_volume(sequences[sequence])
+            write_volume(path, cut(eight_bits(volume.data), box), volume.grid.crop(box))
+    return path
+
+
+def view_labels(store: Store, key: str, version: int) -> Path:
+    """Return the label map of a version as the viewer gets it: the part in `view_box`."""
+    path = store.folder(key) / "view" / f"labels.v{version}.nii.gz"
+    if not path.is_file():
+        box = view_box(store, key)
+        labels = read_labels(segmentation_file(store, key, version))
+        write_volume(path, cut(labels.data, box), labels.grid.crop(box))
     return path
 
 
@@ -177,7 +206,7 @@ def save_version(
         summary = read_summary(store, row.key, based_on)
         before = read_labels(folder / names(based_on)[0])
         scheme = scheme_named(summary["scheme"]["name"])
-        labels = read_correction(body, before.grid, scheme)
+        labels = read_correction(body, before, view_box(store, row.key), scheme)
         number = based_on + 1
         segmentation, record, _ = names(number)
         changed = int(np.count_nonzero(labels != before.data))
@@ -196,8 +225,19 @@ def save_version(
         return version, made
 
 
-def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.uint8]:
-    """Return the label map (i, j, k) that was sent.
+def read_correction(body: bytes, before: Volume, box: Box, scheme: LabelScheme) -> NDArray[np.uint8]:
+    """Return the label map (i, j, k) that was sent, on the grid of `before`.
+
+    Parameters
+    ----------
+    body : bytes
+        NIfTI, packed or not, on that grid, or on the part of it in `box`; then the rest stays as it was.
+    before : Volume
+        The labels that were corrected.
+    box : Box
+        What the viewer shows.
+    scheme : LabelScheme
+        Of both.
 
     Raises
     ------
@@ -208,6 +248,7 @@ def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.
     LabelError
         It holds values that the scheme does not know.
     """
+    grid = before.grid
     most = 1024 + 8 * int(np.prod(grid.shape))  # a header and the widest numbers
     broken = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, zlib.error, MemoryError)
     try:
@@ -224,7 +265,9 @@ def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.
         raise
     except broken as error:
         raise CaseError(f"the segmentation: is not readable NIfTI ({error}); nothing was saved") from error
-    if values.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-2):
+    part = values.shape == box.shape and np.allclose(image.affine, grid.crop(box).affine, atol=1e-2)
+    whole = values.shape == grid.shape and np.allclose(image.affine, grid.affine, atol=1e-2)
+    if not (part or whole):
         raise GeometryError(
             f"the segmentation: lies on another grid (shape {values.shape}, the case: {grid.shape}); it was not saved"
         )
@@ -232,32 +275,27 @@ def read_correction(body: bytes, grid: Grid, scheme: LabelScheme) -> NDArray[np.
     if (labels != values).any():
         raise LabelError("the segmentation: holds values that are no whole numbers from 0 to 255; nothing was saved")
     check_labels(labels, scheme, subject="the segmentation")
-    return labels
+    if whole:
+        return labels
+    result = before.data.copy()
+    result[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))] = labels
+    return result
 
 
 def _corrected(
     store: Store, key: str, summary: Mapping[str, Any], labels: NDArray[np.uint8], grid: Grid, scheme: LabelScheme
 ) -> dict[str, Any]:
     """Return the summary of a corrected version: measured anew, without what only held for the network's."""
-    brain = np.zeros(grid.shape, bool)
+    box = view_box(store, key)
+    brain = np.zeros(box.shape, bool)
     for sequence in case_of(summary).sequences:
         brain |= read_volume(view_file(store, key, sequence), dtype=np.uint8).data > 0
     made = {k: v for k, v in summary.items() if k not in ("predicted_dice", "outputs", "seconds", "correction")}
-    made["measurements"] = measure(labels, grid, scheme, brain=brain)
+    made["measurements"] = measure(labels, grid, scheme, brain=paste(brain, box, grid.shape))
     flags = [flag for flag in summary.get("flags", []) if flag.get("code") != "corrected"]
     message = "This segmentation was corrected by hand; confidence and flags are those of the network's own."
     made["flags"] = [*flags, {"code": "corrected", "severity": "info", "message": message}]
     return made
-
-
-def grids_agree(store: Store, key: str) -> bool:
-    """Return whether the viewer can lay the segmentation over the images."""
-    try:
-        grid = read_grid(segmentation_file(store, key, 1))
-        sequences = case_of(read_summary(store, key, 1)).sequences
-        return all(read_grid(file).matches(grid, tolerance_mm=0.1) for file in sequences.values())
-    except GlioscopeError:
-        return False
 
 
 def measurements_csv(summaries: Mapping[tuple[str, str, int], Mapping[str, Any]]) -> str:

@@ -170,7 +170,7 @@ class Service:
         if row.kind == "dicom":
             raw = True
         shown = readable(title) if title else row.title
-        for name in ("output", "prepared", "case", "view"):
+        for name in ("output", "case", "view"):
             shutil.rmtree(self.store.folder(key) / name, ignore_errors=True)
         self.store.forget_versions(key)
         self.store.queue(
@@ -243,39 +243,43 @@ class Service:
             step = Step(what="reading DICOM", arguments=("-m", "glioscope.web.recognise", str(source), str(result)))
             return [step], lambda: self._read(job, result)
         if job.task == "change":
-            earlier = results.result_folder(self.store, job.other)
-            later = results.result_folder(self.store, job.key)
             out = self.change_page(job.key, job.other).parent
-            arguments = ("-m", "glioscope", "change", str(earlier), str(later), "-o", str(out))
+            arguments = ("-m", "glioscope", "change", *self._dates(job.other, job.key), "-o", str(out))
             return [Step(what="comparing", arguments=arguments)], lambda: self.store.finish(job)
         return self._segment_steps(row, home), lambda: self._segmented(job)
 
     def _segment_steps(self, row: CaseRow, home: Path) -> list[Step]:
         scans = {code: row.scans[place] for code, place in row.choice.items()}
-        steps: list[Step] = []
-        scheme: tuple[str, ...] = ()
-        if row.raw:
-            source: tuple[str, ...] = (str(dicom_source(home / "input")),) if row.kind == "dicom" else ()
-            named: list[str] = []
+        target = home / "case"
+        shutil.rmtree(target, ignore_errors=True)
+        options: list[str] = []
+        if row.kind == "dicom":
+            place = _lay_out_dicom(dicom_source(home / "input"), target, row.case_id)
             for code in SEQUENCES:
-                if code in scans:
-                    value = _series(scans[code]) if row.kind == "dicom" else str(home / "input" / scans[code].file)
-                    named += [f"--{code}", value]
-                elif row.kind == "dicom":
-                    named += [f"--{code}", "none"]
-            target = ("-o", str(home / "prepared"), "--case-id", row.case_id)
-            arguments = ("-m", "glioscope", "prepare", *source, *named, *target)
-            steps.append(Step(what="aligning the scans and finding the brain", arguments=arguments))
-            place = home / "prepared" / row.case_id
+                options += [f"--{code}", _series(scans[code]) if code in scans else "none"]
+            options += ["--dicom", "seg,rtstruct,sr"]
         else:
-            place = home / "case" / row.case_id
-            scheme = ("--scheme", _lay_out(row, scans, home / "input", place))
-        model = ("--model", str(self.config.model.resolve())) if self.config.model else ()
-        out = ("-o", str(home / "output"))
-        steps.append(
-            Step(what="segmenting", arguments=("-m", "glioscope", "segment", str(place), *out, *scheme, *model))
-        )
-        return steps
+            place = target / row.case_id
+            options += ["--scheme", _lay_out(row, scans, home / "input", place)]
+            options += ["--raw"] if row.raw else []
+        if self.config.model:
+            options += ["--model", str(self.config.model.resolve())]
+        arguments = ("-m", "glioscope", "segment", str(place), "-o", str(home / "output"), *options)
+        return [Step(what="segmenting", arguments=arguments)]
+
+    def _dates(self, earlier: str, later: str) -> list[str]:
+        """Return what `change` takes for the newest versions of two cases: folders, or corrected labels with a scan."""
+        places, options = [], []
+        for when, key in (("earlier", earlier), ("later", later)):
+            version, folder = self.case(key).version, results.result_folder(self.store, key)
+            if version == 1:
+                places.append(str(folder))
+                continue
+            summary = results.read_summary(self.store, key, version)
+            scan = next(iter(results.case_of(summary).sequences.values()))
+            places.append(str(results.segmentation_file(self.store, key, version)))
+            options += [f"--{when}-scan", str(scan.path), "--scheme", summary["scheme"]["name"]]
+        return places + options
 
     def _read(self, job: JobRow, result: Path) -> None:
         found = read_json(result, what="list of series")
@@ -335,20 +339,34 @@ def _series(scan: Scan) -> str:
 
 def _lay_out(row: CaseRow, scans: Mapping[str, Scan], source: Path, target: Path) -> str:
     """Give the chosen files the names of a case, without copying them, and return their label scheme."""
-    shutil.rmtree(target.parent, ignore_errors=True)
-    target.mkdir(parents=True)
     for code, scan in scans.items():
         path = source / scan.file
         if row.kind == "channels":
             volume = read_volume(VolumeFile(path, row.scans.index(scan)))
             write_volume(target / f"{row.case_id}-{code}.nii.gz", volume.data, volume.grid)
-            continue
-        suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-        try:
-            os.link(path, target / f"{row.case_id}-{code}{suffix}")
-        except OSError:  # a file system without links
-            shutil.copyfile(path, target / f"{row.case_id}-{code}{suffix}")
+        else:
+            suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
+            _link(path, target / f"{row.case_id}-{code}{suffix}")
     return "msd" if row.kind == "channels" else scheme_of(source, scans)
+
+
+def _lay_out_dicom(source: Path, target: Path, case_id: str) -> Path:
+    """Give a DICOM source the name of its case, without copying it, and return its place."""
+    if source.is_file():
+        _link(source, target / f"{case_id}.zip")
+        return target / f"{case_id}.zip"
+    for path in source.rglob("*"):
+        if path.is_file():
+            _link(path, target / case_id / path.relative_to(source))
+    return target / case_id
+
+
+def _link(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, target)
 
 
 def _runs(*arguments: str) -> bool:

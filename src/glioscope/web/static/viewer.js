@@ -8,6 +8,9 @@ const KNOWN = { WT: ["whole tumour", "#648fff"], TC: ["tumour core", "#dc267f"],
 const TISSUES = {
   NCR: "Necrotic core", NETC: "Non-enhancing core", ED: "Oedema", SNFH: "Oedema", ET: "Enhancing", RC: "Cavity", CC: "Cyst", GTV: "Tumour",
 };
+const FILES = {
+  "dicom/segmentation.dcm": "Segmentation, DICOM SEG", "dicom/contours.dcm": "Contours, DICOM RTSTRUCT", "dicom/measurements.dcm": "Measurements, DICOM SR",
+};
 const state = { case: null, summary: null, version: 0, sequence: "", regions: {}, opacity: 0.5, tool: "look", label: 0, size: 3, edits: 0 };
 const images = {};
 let nv = null;
@@ -36,7 +39,7 @@ export async function open(one, again) {
     await nv.attachToCanvas($("gl"));
     await choose(Object.keys(state.summary.inputs).includes("t1c") ? "t1c" : Object.keys(state.summary.inputs)[0]);
     await draw();
-    near();
+    nv.opts.crosshairWidth = Math.max(...nv.back.dimsRAS.slice(1, 4).map((n, axis) => n * nv.back.pixDimsRAS[axis + 1])) / 260;
     centre();
     tell("");
     $("workspace").dataset.ready = "yes";
@@ -69,7 +72,7 @@ function start() {
   probe.getExtension("WEBGL_lose_context")?.loseContext();
   const { Niivue } = window.niivue;
   nv = new Niivue({
-    backColor: [0.02, 0.025, 0.035, 1], crosshairColor: [0.61, 0.9, 1, 0.75], crosshairWidth: 0.2, crosshairWidthUnit: "percent",
+    backColor: [0.02, 0.025, 0.035, 1], crosshairColor: [0.61, 0.9, 1, 0.75], crosshairWidthUnit: "mm",
     show3Dcrosshair: true, multiplanarLayout: software ? 3 : 0,
     isOrientCube: false, isRadiologicalConvention: true, isColorbar: false, logLevel: "error", maxDrawUndoBitmaps: 24,
     drawOpacity: state.opacity, isResizeCanvas: true, multiplanarShowRender: software ? 0 : 2, penSize: state.size, tileMargin: 4,
@@ -116,7 +119,7 @@ function choose(sequence) {
       nv.drawBitmap = drawn;
       nv.refreshDrawing(true);
     }
-    state.sequence = sequence;
+    state.sequence = $("workspace").dataset.sequence = sequence;
     for (const input of $("sequences").querySelectorAll("input")) input.checked = input.value === sequence;
     tell("");
   });
@@ -126,7 +129,7 @@ function choose(sequence) {
 // The segmentation as NiiVue's drawing.
 
 async function draw() {
-  const url = await unpacked(`/api/cases/${state.case.key}/segmentation.nii.gz?version=${state.version}`);
+  const url = await unpacked(`/api/cases/${state.case.key}/segmentation.nii.gz?view=true&version=${state.version}`);
   const map = await window.niivue.NVImage.loadFromUrl({ url, name: "segmentation.nii" });
   if (!nv.loadDrawing(map)) throw new Error("the segmentation lies on another grid than the scan");
   grid = map;
@@ -155,28 +158,6 @@ function colours() {
 const MEMBERS = { NCR: ["WT", "TC"], NETC: ["WT", "TC"], ED: ["WT"], SNFH: ["WT"], ET: ["WT", "TC", "ET"] };
 function regionsOf(value) {
   return MEMBERS[state.summary.scheme.labels[value]] || ["other"];
-}
-
-// Bring the brain near: the views show the whole grid, of which half is air. What lies at the brain's middle comes to
-// the middle of each view: NiiVue shows a point at `zoom * point + pan`.
-function near() {
-  const { img, hdr } = images[state.sequence];
-  const dims = hdr.dims.slice(1, 4);
-  const low = dims.slice(), high = [0, 0, 0];
-  for (let n = 0; n < img.length; n++) {
-    if (!img[n]) continue;
-    const at = [n % dims[0], Math.floor(n / dims[0]) % dims[1], Math.floor(n / (dims[0] * dims[1]))];
-    for (let axis = 0; axis < 3; axis++) {
-      if (at[axis] < low[axis]) low[axis] = at[axis];
-      if (at[axis] > high[axis]) high[axis] = at[axis];
-    }
-  }
-  if (high.some((top, axis) => top < low[axis])) return;
-  const place = (voxel) => [0, 1, 2].map((row) => voxel.reduce((sum, v, axis) => sum + hdr.affine[row][axis] * v, hdr.affine[row][3]));
-  const brain = place(low.map((n, axis) => (n + high[axis]) / 2));
-  const middle = place(dims.map((n) => (n - 1) / 2));
-  const zoom = Math.max(1, 0.94 * Math.min(...dims.map((n, axis) => n / (high[axis] - low[axis] + 1))));
-  nv.setPan2Dxyzmm([...middle.map((mm, axis) => mm - zoom * brain[axis]), zoom]);
 }
 
 function centre() {
@@ -209,6 +190,7 @@ function readout(data) {
 
 function changed(step) {
   state.edits = Math.max(0, state.edits + step);
+  $("workspace").dataset.edits = state.edits;
   $("undo").disabled = state.edits === 0;
   $("save").disabled = state.edits === 0;
   $("discard").disabled = state.edits === 0;
@@ -302,6 +284,9 @@ function versions() {
   $("get-nifti").href = `${path}/segmentation.nii.gz${query}`;
   $("get-report").href = `${path}/report.html${query}&download=true`;
   $("see-report").href = `${path}/report.html${query}`;
+  const extra = Object.keys(state.summary.outputs || {}).filter((name) => /^(dicom|native)\//.test(name)).map((name) =>
+    make("li", {}, make("a", { href: `${path}/files/${name}` }, FILES[name] || `Labels on the ${NAMES[name.slice(7, 10)] || ""} scan's own grid`)));
+  $("extra").replaceChildren(...extra);
   $("get-csv").href = `${path}/measurements.csv`;
   $("get-json").href = `${path}/summary.json${query}`;
 }

@@ -1,0 +1,246 @@
+"""The server in a real browser: upload, correct, save, download, restart; and rubbish, told as such."""
+
+import gzip
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tiny import write_tiny_case, write_tiny_model
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
+pytest.importorskip("fastapi", reason="fastapi is not installed: no test of the server")
+CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed: no browser test"),
+]
+
+PATIENCE = 120_000
+"""Milliseconds; a segmentation is a cold start of the program, and the picture is drawn without a graphics card."""
+
+
+class Server:
+    """`glioscope serve` as a process of its own, on a port that was free."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._model = write_tiny_model(folder / "model")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        places = ["--data", str(self._folder / "data"), "--model", str(self._model)]
+        command = [sys.executable, "-m", "glioscope", "serve", "--port", str(self._port), *places]
+        self._process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.address}/login", timeout=5).close()
+            except OSError:
+                assert self._process.poll() is None, "the server ended"
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError("the server did not start")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        assert self._process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """An empty page; an error on its console or a request to anywhere else fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
+    view = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    view.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    view.on("pageerror", lambda error: said.append(str(error)))
+    view.on("request", lambda request: asked.append(request.url))
+    view.on("dialog", lambda dialog: dialog.accept())
+    yield view
+    context.close()
+    expected = ("the server responded with a status of 4", "ReadPixels", "GPU stall")
+    assert [text for text in said if not any(part in text for part in expected)] == []
+    assert [url for url in asked if not url.startswith((server.address, "data:", "blob:"))] == []
+
+
+def upload(page: Any, address: str, files: list[str]) -> None:
+    page.goto(address)
+    page.locator("#choose-files").set_input_files(files)
+
+
+def stroke(page: Any) -> None:
+    """Draw with the brush across the first plane, well inside the picture."""
+    box = page.locator("#gl").bounding_box()
+    x, y = box["x"] + box["width"] * 0.12, box["y"] + box["height"] * 0.5
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 12, steps=4)
+    page.mouse.up()
+
+
+def drawn(page: Any) -> int:
+    """Return how many voxels hold a label in the viewer."""
+    return int(page.evaluate("glioscopeCase.nv.drawBitmap.reduce((sum, v) => sum + (v > 0), 0)"))
+
+
+def check_sequences(page: Any) -> None:
+    """Set a scan wrongly, see that it is refused, set it right."""
+    page.get_by_text("All four sequences are there.").wait_for()
+    scan = page.get_by_label("Sequence of BraTS-GLI-00001-000-t2f.nii.gz")
+    assert scan.input_value() == "t2f"
+    scan.select_option("t2w")
+    assert page.get_by_role("button", name="Segment").is_disabled()
+    assert "Two scans are set to T2" in page.locator("#choice-note").inner_text()
+    scan.select_option("t2f")
+
+
+def look(page: Any) -> None:
+    """Switch a region and the sequence: the picture changes, the labels do not."""
+    assert "0.2 ml" in page.locator("#facts").inner_text()
+    assert drawn(page) == 216
+    before = page.locator("#gl").screenshot()
+    page.get_by_label("WT", exact=True).uncheck(force=True)
+    assert page.locator("#gl").screenshot() != before
+    page.keyboard.press("w")
+    assert page.get_by_label("WT", exact=True).is_checked()
+    page.keyboard.press("4")
+    page.wait_for_selector("#workspace[data-sequence=t2f]")
+    assert page.get_by_label("FLAIR").is_checked()
+    assert drawn(page) == 216
+
+
+def correct(page: Any) -> int:
+    """Paint, undo, paint again, save; return how many voxels hold a label then."""
+    assert page.get_by_role("button", name="Save as version 2").is_disabled()
+    page.locator("#labels").get_by_label("Oedema").check(force=True)
+    assert page.get_by_label("Brush").is_checked()
+    stroke(page)
+    page.wait_for_selector("#workspace[data-edits='1']")
+    painted = drawn(page)
+    assert painted > 216
+    page.get_by_role("button", name="Undo").click()
+    assert drawn(page) == 216
+    assert page.get_by_role("button", name="Undo").is_disabled()
+    stroke(page)
+    page.wait_for_selector("#workspace[data-edits='1']")
+    page.get_by_label("Note").fill("oedema at the edge")
+    page.get_by_role("button", name="Save as version 2").click()
+    page.get_by_text("Saved as version 2").wait_for()
+    assert page.locator("#version option").count() == 2
+    return painted
+
+
+def save_too_late(page: Any) -> None:
+    """Correct version 1 where another browser has saved version 2."""
+    page.keyboard.press("x")
+    stroke_over_tumour(page)
+    page.wait_for_selector("#workspace:not([data-edits='0'])")
+    page.get_by_role("button", name="Save as version 2").click()
+    page.get_by_text("version 2 was saved in the meantime").wait_for()
+
+
+def downloaded(page: Any) -> int:
+    """Download the segmentation and return how many of its voxels hold a label."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Segmentation, NIfTI").click()
+    assert download.value.suggested_filename == "BraTS-GLI-00001-000_segmentation.v2.nii.gz"
+    body = gzip.decompress(Path(download.value.path()).read_bytes())
+    return int(np.count_nonzero(np.asarray(nib.Nifti1Image.from_bytes(body).dataobj)))
+
+
+def test_from_upload_to_correction_and_back_after_a_restart(page: Any, server: Server, tmp_path: Path) -> None:
+    folder = write_tiny_case(tmp_path)
+    upload(page, server.address, sorted(str(path) for path in folder.iterdir()))
+    page.wait_for_url("**/cases/*")
+    check_sequences(page)
+    page.get_by_role("button", name="Segment").click()
+    page.get_by_role("progressbar", name="Progress").wait_for()
+    page.wait_for_selector("#workspace[data-ready=yes]")
+    look(page)
+    other = page.context.new_page()  # a second browser on the same case, on version 1
+    other.on("dialog", lambda dialog: dialog.accept())
+    other.goto(page.url)
+    other.wait_for_selector("#workspace[data-ready=yes]")
+    painted = correct(page)
+    save_too_late(other)
+    other.close()
+    assert downloaded(page) == painted
+
+    address = page.url
+    server.stop()
+    server.start()
+    page.goto(server.address)
+    row = page.get_by_role("row", name="BraTS-GLI-00001-000")
+    row.get_by_text("version 2").wait_for()
+    assert "Done" in row.inner_text()
+    page.goto(address)
+    page.wait_for_selector("#workspace[data-ready=yes]")
+    assert drawn(page) == painted
+    page.get_by_role("button", name="Delete case").click()
+    page.get_by_text("None yet.").wait_for()
+
+
+def stroke_over_tumour(page: Any) -> None:
+    """Wipe along the crosshair of the first plane: it stands in the tumour."""
+    box = page.locator("#gl").bounding_box()
+    for share in (0.35, 0.45, 0.55):
+        page.mouse.move(box["x"] + box["width"] * 0.03, box["y"] + box["height"] * share)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * share, steps=6)
+        page.mouse.up()
+
+
+def test_rubbish_is_told_as_such(page: Any, server: Server, tmp_path: Path) -> None:
+    rubbish = tmp_path / "letter <b>to\u202e mother.docx"
+    rubbish.write_bytes(b"not a scan")
+    upload(page, server.address, [str(rubbish)])
+    note = page.get_by_role("alert").filter(has_text="no scan is in it")
+    note.wait_for()
+    assert "letter <b>to mother.docx" in note.inner_text()
+    assert page.url.rstrip("/") == server.address
+
+
+def test_every_control_has_a_name_and_the_notice_is_there(page: Any, server: Server) -> None:
+    for path in ("/", "/docs", "/login", "/cases/0123456789abcdef"):
+        page.goto(f"{server.address}{path}")
+        assert page.get_by_text("Research use only.").is_visible()
+        unnamed = page.evaluate(
+            """() => [...document.querySelectorAll('input, select, button, canvas, img, progress')].filter(e =>
+                !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.alt
+                && !e.textContent.trim()).length"""
+        )
+        assert unnamed == 0
