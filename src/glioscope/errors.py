@@ -13,6 +13,8 @@ Messages follow one grammar: which thing, what it has, what it must have, what t
 message on one line and exits with 2 (3 where other cases of a batch succeeded); any other exception is a defect.
 """
 
+import unicodedata
+
 
 class GlioscopeError(Exception):
     """Root of the tree: catching it catches every deliberate error of this package."""
@@ -44,3 +46,21 @@ class ModelError(GlioscopeError, RuntimeError):
 
 class DependencyError(GlioscopeError, ImportError):
     """An optional dependency is absent; the message names the extra that brings it."""
+
+
+_UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+def printable(text: str) -> str:
+    """Return a text as it may stand on a terminal: what would move, colour, break or turn the line is an escape.
+
+    A file's name may hold such characters, by accident or to deceive: line breaks, terminal commands, half characters
+    of names that are not UTF-8, and commands to write from right to left.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _UNSHOWN or unicodedata.bidirectional(character) in _TURNING
+        else character
+        for character in text
+    )

@@ -115,7 +115,7 @@ def _require_plausible(affine: NDArray[np.float64]) -> None:
         raise GeometryError("grid has a singular affine (an axis of length 0); repair the file's header")
     low, high = SPACING_MM
     if edges.min() < low or edges.max() > high:
-        words = " x ".join(f"{edge:.3g}" for edge in edges)
+        words = " x ".join(f"{edge:.4g}" for edge in edges)
         raise GeometryError(
             f"grid has voxels of {words} mm; a scan has {low:g} to {high:g} mm. Is its header in metres or "
             "micrometres? Write it again in millimetres."

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from glioscope.errors import CaseError, GeometryError, LabelError, RunError
 from glioscope.geometry import Grid
 
-
 LARGEST_VALUE = 1e18
 """Voxels beyond count as infinite: their squares would not fit float32, and no scanner writes them."""
 

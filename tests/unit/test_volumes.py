@@ -177,6 +177,14 @@ def test_a_name_that_is_not_utf8_comes_back_from_json(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"file": name}
 
 
+def test_values_whose_squares_overflow_are_infinite(tmp_path: Path) -> None:
+    data = DATA.astype(np.float64)
+    data[0, 0, :4] = (3e38, -2e18, np.nan, 9e17)
+    read = read_volume(save(tmp_path / "v.nii.gz", data)).data
+    np.testing.assert_array_equal(read[0, 0], np.array([np.inf, -np.inf, np.nan, 9e17, 4], np.float32))
+    np.testing.assert_array_equal(read[1:], DATA[1:])
+
+
 def test_only_a_file_is_opened(tmp_path: Path) -> None:
     """To open a pipe would wait for ever."""
     os.mkfifo(tmp_path / "pipe.nii.gz")

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.errors import CaseError, GeometryError
+from glioscope.errors import CaseError, GeometryError, printable
 from glioscope.geometry import MAX_VOXELS, Grid
 from glioscope.volumes import VolumeFile, read_grid, read_labels, read_volumes, require_file
 
@@ -50,7 +50,7 @@ class Case:
     """Label scheme where the layout tells it (Decathlon), else None: told by the values."""
 
     def __post_init__(self) -> None:
-        if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\") or not self.case_id.isprintable():
+        if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\") or printable(self.case_id) != self.case_id:
             raise CaseError(
                 f"case id {self.case_id!r} cannot name a folder: it is empty, dots alone, or has a slash, a line break "
                 "or another character that cannot be shown; rename the files"

@@ -6,13 +6,15 @@ and messages to standard error. Rooms are imported when a command needs them, so
 starts without torch.
 """
 
+import io
+import logging
 import sys
 from collections.abc import Sequence
 
 import typer
 
 from glioscope.cli.commands import app
-from glioscope.errors import GlioscopeError
+from glioscope.errors import GlioscopeError, printable
 
 __all__ = ["app", "main"]
 
@@ -24,6 +26,7 @@ _WRONG_USE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ i
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a defect is raised."""
+    _make_ready()
     try:
         code = app(None if arguments is None else list(arguments), prog_name="glioscope", standalone_mode=False)
     except _WRONG_USE as error:
@@ -42,4 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
-    print(f"glioscope: {' '.join(message.split())}", file=sys.stderr)
+    print(f"glioscope: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def _make_ready() -> None:
+    """Let names that the terminal's encoding lacks pass as escapes, and keep nibabel's remarks on headers to itself."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)

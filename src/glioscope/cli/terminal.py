@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from glioscope.errors import printable
+
 
 class Watch:
     """Progress of a long command, on standard error.
@@ -44,6 +46,7 @@ class Watch:
 
     def __call__(self, done: float, total: float, line: str = "", *, news: bool = True) -> None:
         """Show that `done` of `total` is done, and a line about it; without `news` the line may be left out."""
+        line = printable(line)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
             if line and news:
@@ -60,6 +63,7 @@ class Watch:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on standard output: ruled on a terminal, tab-separated elsewhere."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             print("\t".join(row))

@@ -149,7 +149,7 @@ def skull_on(loaded: LoadedCase) -> str:
     Background is the value that most of the volume's border has; what differs from it is a brain or a head.
     """
     for name, image in loaded.images.items():
-        clean = np.nan_to_num(image)
+        clean = np.nan_to_num(image, posinf=0.0, neginf=0.0)
         faces = [np.take(clean, end, axis).ravel() for axis in range(3) for end in (0, -1)]
         background = np.median(np.concatenate(faces))
         volume = np.count_nonzero(clean != background) * loaded.grid.voxel_volume_ml
