@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from glioscope.cli.raw import read_raw
+from glioscope.cli.raw import clinical_files, explanation, places, read_raw
 from glioscope.errors import CaseError
 from glioscope.geometry import Grid
+from glioscope.segmentation import CaseOutcome
 from glioscope.volumes import write_volume
 
 
@@ -35,12 +36,64 @@ def test_files_alone_will_do(tmp_path):
 
 
 def test_several_cases_are_named(tmp_path):
-    for name in ("t1c", "mask_t1c"):
+    for name in ("t1c", "other_t1c", "brainmask_t1c"):  # a mask is no scan
         write(tmp_path / "patient" / f"{name}.nii.gz", 1)
-    with pytest.raises(CaseError, match=r"holds several cases \(mask, patient\); name one patient's files"):
+    with pytest.raises(CaseError, match=r"holds several cases \(other, patient\); name one patient's files"):
         read_raw(tmp_path / "patient", {})
 
 
 def test_nothing_given():
     with pytest.raises(CaseError, match="no scan is given"):
         read_raw(None, {})
+
+
+# --- what `segment` takes ---------------------------------------------------------------------------------------------
+
+
+def test_inputs_alone_are_taken_as_they_are(tmp_path):
+    assert places([tmp_path], {}) == [tmp_path]
+    assert places([], {"t1c": "a.nii.gz"}) == {"t1c": "a.nii.gz"}
+
+
+def test_a_named_file_replaces_one_of_the_case(tmp_path):
+    write(tmp_path / "p" / "p-t1c.nii.gz", 1)
+    (case,) = places([tmp_path / "p"], {"t1c": "b.nii.gz", "t2f": "c.nii.gz"})
+    assert {code: file.path.name for code, file in case.sequences.items()} == {"t1c": "b.nii.gz", "t2f": "c.nii.gz"}
+
+
+def test_a_named_series_goes_with_the_dicom(tmp_path):
+    pytest.importorskip("pydicom", reason="pydicom is not installed; it comes with the extra 'dicom'")
+    import synthetic_dicom as made
+
+    made.write_series(tmp_path / "p", made.volume((4, 5, 3)), made.grid(), made.T1)
+    (case,) = places([tmp_path / "p"], {"t1c": "1"})
+    assert (case.case_id, case.overrides) == ("p", {"t1c": "1"})
+
+
+def test_scans_are_named_for_one_case_alone(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name / f"{name}-t1c.nii.gz", 1)
+    with pytest.raises(CaseError, match=r"holds several cases \(a, b\)"):
+        places([tmp_path], {"t1c": "x"})
+
+
+def test_clinical_files_are_listed_by_kind():
+    assert clinical_files("") == ()
+    assert clinical_files("SR, seg") == ("seg", "sr")
+
+
+def test_what_was_taken_for_what_is_said():
+    raw = {
+        "why": "it is DICOM",
+        "series": {"t1c": {"series": "series 3", "reason": "its times"}, "t2f": {"series": "", "reason": ""}},
+        "left_out": {"series 1": "a localiser"},
+    }
+    flags = [{"code": "scan-t1c", "message": "t1c: slice 3 is missing"}, {"code": "thick-slices", "message": "thick"}]
+    outcome = CaseOutcome(case_id="p", status="done", summary={"raw": raw, "flags": flags})
+    assert explanation(outcome) == [
+        "p: prepared first, because it is DICOM",
+        "  t1c: series 3: its times",
+        "  series 1: not used: a localiser",
+        "  t1c: slice 3 is missing",
+    ]
+    assert explanation(CaseOutcome(case_id="p", status="failed", reason="x")) == []

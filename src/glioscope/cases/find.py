@@ -254,7 +254,7 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     doubled = _doubled(cases)
     problems |= doubled
     if not cases and not problems:
-        raise CaseError(f"{folder}: holds no case; expected NIfTI files such as <case>/<case>-t1c.nii.gz")
+        raise CaseError(f"{folder}: holds no case; expected NIfTI files such as <case>/<case>-t1c.nii.gz, or DICOM")
     return tuple(sorted((c for c in cases if c.case_id not in doubled), key=lambda c: c.case_id)), problems
 
 
@@ -283,6 +283,8 @@ def _sorted_files(files: Sequence[Path]) -> tuple[_Grouped, dict[Path, list[Path
                 cases.append(_decathlon_case(path))
         elif (named := _role(path)) is None:
             stray[path.parent].append(path)
+        elif named[0].lower().endswith("mask"):  # brainmask_t1c.nii.gz lies beside the scan that it is of
+            continue
         else:
             grouped[path.parent, named[0]][named[1]].append(path)
     return grouped, stray, cases
