@@ -23,7 +23,7 @@ from glioscope.engines import export_openvino
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.losses import LossConfig
 from glioscope.network import NetworkConfig
-from glioscope.preprocessing import PreprocessingConfig, load_prepared, prepare, save_prepared
+from glioscope.preprocessing import PreprocessingConfig, prepare, prepared_tumour_ml, save_prepared
 from glioscope.runs import (
     Config,
     ModelSpec,
@@ -179,14 +179,12 @@ def _prepare_all(
         try:
             if not (folder / f"{case.case_id}.json").is_file():
                 save_prepared(folder, prepare(load_case(case), config))
-            prepared = load_prepared(folder, case.case_id)
+            return prepared_tumour_ml(folder, case.case_id)
         except RunError:
             raise
         except GlioscopeError as error:
             log.warning("%s; left out of training", error)
             return None
-        assert prepared.reference is not None
-        return float(prepared.reference[0].sum() * prepared.grid.voxel_volume_ml)
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for done, (case, volume) in enumerate(zip(cases, pool.map(one, cases), strict=True), start=1):

@@ -10,7 +10,9 @@ on the native grid voxel for voxel.
 import functools
 import json
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -255,6 +257,34 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
         scratch.write_text(json.dumps(record), encoding="utf-8")
 
 
+@contextmanager
+def _reading(folder: Path, case_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, EOFError) as error:
+        raise CaseError(
+            f"case {case_id}: its prepared form in {folder} cannot be read ({error}); delete the folder and resume"
+        ) from error
+
+
+def _read_reference(folder: Path, case_id: str) -> NDArray[np.bool_]:
+    return regions_from_labels(np.load(folder / f"{case_id}.labels.npy"), scheme_named(CACHE_SCHEME))
+
+
+def prepared_tumour_ml(folder: Path, case_id: str) -> float:
+    """Return the volume of the whole tumour of a prepared case that has a reference, without reading its image.
+
+    Raises
+    ------
+    CaseError
+        A file of it is gone or damaged.
+    """
+    with _reading(folder, case_id):
+        record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
+        voxels = int(_read_reference(folder, case_id)[0].sum())
+    return voxels * Grid(tuple(record["whole"][0]), np.array(record["whole"][1])).voxel_volume_ml
+
+
 def load_prepared(folder: Path, case_id: str) -> PreparedCase:
     """Read back what `save_prepared` wrote.
 
@@ -263,17 +293,10 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
     CaseError
         A file of it is gone or damaged.
     """
-    reference = None
-    try:
+    with _reading(folder, case_id):
         record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
         image = np.load(folder / f"{case_id}.npy").astype(np.float32)
-        if record["has_reference"]:
-            labels = np.load(folder / f"{case_id}.labels.npy")
-            reference = regions_from_labels(labels, scheme_named(CACHE_SCHEME))
-    except (OSError, ValueError, EOFError) as error:
-        raise CaseError(
-            f"case {case_id}: its prepared form in {folder} cannot be read ({error}); delete the folder and resume"
-        ) from error
+        reference = _read_reference(folder, case_id) if record["has_reference"] else None
     whole = Grid(tuple(record["whole"][0]), np.array(record["whole"][1]))
     box = Box(tuple(record["box"][0]), tuple(record["box"][1]))
     return PreparedCase(

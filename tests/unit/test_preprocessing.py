@@ -8,7 +8,14 @@ import pytest
 from glioscope.cases import Case, LoadedCase
 from glioscope.errors import CaseError, ConfigError, LabelError
 from glioscope.geometry import Grid
-from glioscope.preprocessing import PreprocessingConfig, load_prepared, prepare, restore, save_prepared
+from glioscope.preprocessing import (
+    PreprocessingConfig,
+    load_prepared,
+    prepare,
+    prepared_tumour_ml,
+    restore,
+    save_prepared,
+)
 from glioscope.volumes import VolumeFile
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -149,3 +156,5 @@ def test_saved_case_comes_back(tmp_path):
     assert again.grid.matches(prepared.grid)
     assert again.native.matches(prepared.native)
     assert again.box == prepared.box
+    (tmp_path / "a.npy").unlink()
+    assert prepared_tumour_ml(tmp_path, "a") == pytest.approx(0.001)  # one voxel, and the image is not needed
