@@ -38,7 +38,11 @@ _UPLOAD_BODY = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "The scans; a file name may hold folders",
+                        },
                         "title": {"type": "string", "description": "Name of the case"},
                         "start": {
                             "type": "string",
@@ -189,7 +193,7 @@ def summary(service: Desk, key: Key, version: Version = None) -> dict[str, Any]:
 
 @router.get("/api/cases/{key}/files/{name:path}", responses=_LATER)
 def file(service: Desk, key: Key, name: str) -> Response:
-    """What else `segment` wrote, by the names in `outputs` of the summary: DICOM files, labels on the scans' grids."""
+    """What else was written, by its name in the summary's outputs: DICOM files, labels on the scans' own grids."""
     case_id, _ = _versioned(service, key, 1)
     if name not in results.read_summary(service.store, key, 1).get("outputs", {}):
         raise HTTPException(404, "there is no such file")
@@ -236,12 +240,12 @@ async def save(
     service: Desk,
     request: Request,
     key: Key,
-    based_on: Annotated[int, Query(ge=1)],
-    note: Annotated[str, Query(max_length=1000)] = "",
+    based_on: Annotated[int, Query(ge=1, description="The version that was corrected")],
+    note: Annotated[str, Query(max_length=1000, description="What was corrected")] = "",
 ) -> VersionAnswer:
     """Save a corrected segmentation as a new version.
 
-    The body is NIfTI on the grid of the case (or the part that `view` gives), packed or not. Nothing is ever
+    The body is NIfTI on the grid of the case (or the part that ?view=true gives), packed or not. Nothing is ever
     overwritten: if a newer version than `based_on` exists, the answer is 409.
     """
     body = bytearray()

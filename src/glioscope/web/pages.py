@@ -69,9 +69,21 @@ def operations(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "summary": operation.get("summary", ""),
                     "description": operation.get("description", ""),
                     "parameters": [p for p in operation.get("parameters", []) if p.get("in") != "path"],
+                    "body": _fields(operation.get("requestBody", {}), schema),
                     "answers": [
                         (code, answer.get("description", "")) for code, answer in operation.get("responses", {}).items()
                     ],
                 }
             )
+    return found
+
+
+def _fields(body: Mapping[str, Any], schema: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the fields of a request's body, and what they mean."""
+    found: list[tuple[str, str]] = []
+    for content in body.get("content", {}).values():
+        described = content.get("schema", {})
+        name = described.get("$ref", "").rpartition("/")[2]
+        described = schema.get("components", {}).get("schemas", {}).get(name, described)
+        found += [(field, about.get("description", "")) for field, about in described.get("properties", {}).items()]
     return found

@@ -234,7 +234,7 @@ def read_series(source: Path) -> tuple[list[Scan], dict[str, int], str]:
     scans, choice = [], {}
     for n, one in enumerate(patient.choices):
         scan = patient.scans[one.sequence]
-        detail = f"{_detail(scan.grid)}. {one.reason}"
+        detail = f"{_detail(scan.grid)}: {one.reason}"
         scans.append(Scan(name=one.series, file="", guess=one.sequence, detail=detail))
         choice[one.sequence] = n
     left_out = ((name, reason) for name, reason in patient.left_out.items() if name.startswith("series "))

@@ -29,7 +29,7 @@ function review(one) {
   $("scans").replaceChildren(...rows);
   $("case-title").value = one.title;
   $("raw").checked = one.raw;
-  $("raw").disabled = one.kind === "dicom" || one.kind === "channels";
+  $("raw").closest("p").hidden = one.kind !== "nifti";
   $("review-note").textContent = one.state === "review" ? one.message : "";
   check();
 }
