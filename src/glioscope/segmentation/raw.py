@@ -84,7 +84,7 @@ def write_scans(folder: Path, route: RawRoute, case_id: str) -> tuple[dict[str, 
     inputs, written = {}, {}
     for code, file in case.sequences.items():
         digest = sha256_of(file.path)
-        inputs[code] = {"file": str(file.path.resolve()), "channel": 0, "sha256": digest}
+        inputs[code] = {"file": str(file.path.resolve()), "channel": None, "sha256": digest}
         written[f"prepared/{file.path.name}"] = digest
     return inputs, written
 
