@@ -57,8 +57,15 @@ class TwoNodes:
         self.address = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self._start("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
-        self.add_node()
+        for attempt in range(3):  # Ray gives itself 30 seconds, which on a busy machine may not be enough
+            try:
+                self._start("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
+                self.add_node()
+                break
+            except subprocess.CalledProcessError as error:
+                self._kill_all()
+                if attempt == 2:
+                    raise AssertionError(error.stderr.decode()) from error
         return self
 
     def add_node(self) -> None:
@@ -80,11 +87,14 @@ class TwoNodes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kill_all()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kill_all(self) -> None:
         for _ in range(3):  # some start others
             for process in _processes(str(self.folder)):
-                os.kill(process, signal.SIGKILL)
+                kill(process)
             time.sleep(0.2)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Driver:

@@ -142,7 +142,7 @@ class _Suspect:
 
 
 class Crew:
-    """Segments cases on workers; used once.
+    """Segments cases on workers; used once. Outcomes carry volumes, codes of flags and seconds of each summary.
 
     Parameters
     ----------
@@ -304,6 +304,21 @@ class Crew:
                 f"no worker is left: each died {STARTS} times before it finished a case; run one case without "
                 "--cluster to see why"
             )
+
+
+def brief(outcome: CaseOutcome) -> CaseOutcome:
+    """Return an outcome with what the tables of a cohort need of its summary; the rest stands in summary.json.
+
+    A whole summary is some 15 kB in memory, and a hundred thousand of them would be more than a worker needs.
+    """
+    if outcome.summary is None:
+        return outcome
+    summary = {
+        "measurements": {"volumes_ml": outcome.summary["measurements"]["volumes_ml"]},
+        "flags": [{"code": flag["code"], "severity": flag["severity"]} for flag in outcome.summary["flags"]],
+        "seconds": outcome.summary["seconds"],
+    }
+    return replace(outcome, summary=summary)
 
 
 def absolute(case: AnyCase) -> AnyCase:

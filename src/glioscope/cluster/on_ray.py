@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from glioscope.cluster.crew import AnyCase, Event
+from glioscope.cluster.crew import AnyCase, Event, brief
 from glioscope.cluster.processes import threads_of
 from glioscope.errors import DependencyError, GlioscopeError, ModelError, RunError
 from glioscope.segmentation import CaseOutcome, SegmentOptions, Worker
@@ -43,7 +43,7 @@ class _Actor:
         """Yield the outcome of each case; an error that ends this worker's part comes last."""
         assert self._worker is not None
         try:
-            yield from self._worker.segment(cases)
+            yield from map(brief, self._worker.segment(cases))
         except (ModelError, RunError) as error:
             yield error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from glioscope.cluster.crew import AnyCase, Event
+from glioscope.cluster.crew import AnyCase, Event, brief
 from glioscope.errors import GlioscopeError, ModelError, RunError
 from glioscope.segmentation import SegmentOptions, Worker
 
@@ -123,7 +123,7 @@ def _serve(pipe: Connection, output: Path, model: Path | None, options: SegmentO
         pipe.send(Event(worker=0, kind="ready", where=f"{platform.node()}:{os.getpid()}"))
         while True:
             for outcome in worker.segment(pipe.recv()):
-                pipe.send(Event(worker=0, kind="outcome", outcome=outcome))
+                pipe.send(Event(worker=0, kind="outcome", outcome=brief(outcome)))
             pipe.send(Event(worker=0, kind="idle"))
     except (EOFError, BrokenPipeError):  # the one who started the crew is gone
         return
