@@ -17,6 +17,7 @@ from glioscope.cli import app
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.geometry import Grid
 from glioscope.measure import ChangeOptions, change
+from glioscope.measure.visits import load_visit
 from glioscope.phantom import Phantom, PhantomConfig, phantom, tumour
 from glioscope.raw.registration import RegistrationConfig
 from glioscope.report.change import ruler, write_change_report
@@ -341,6 +342,22 @@ def test_unusable_places_are_named(dates: dict[str, Made], tmp_path: Path) -> No
     write_volume(tmp_path / "gtv.nii.gz", labels_of({LESION: 1}), ONE_MM)
     with pytest.raises(LabelError, match="needs a glioma scheme"):
         change(tmp_path / "gtv.nii.gz", good, tmp_path / "out", options=ChangeOptions(scheme="brats2024-men-rt"))
+
+
+def test_scans_are_found_in_a_folder_that_moved(dates: dict[str, Made], tmp_path: Path) -> None:
+    """`segment` keeps the scans that it prepared beside its result; a copy of the folder needs no others."""
+    summary = json.loads((dates["earlier"].folder / "summary.json").read_text("utf-8"))
+    summary["inputs"] = {"t1n": {"file": str(tmp_path / "gone" / "p-t1n.nii.gz"), "channel": None}}
+    moved = tmp_path / "moved"
+    (moved / "prepared" / "p").mkdir(parents=True)
+    (moved / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    write_volume(moved / "segmentation.nii.gz", dates["earlier"].truth.labels, dates["earlier"].truth.grid)
+    with pytest.raises(CaseError, match=r"is no longer at .*--earlier-scan"):
+        load_visit(moved).read("t1n")
+    file = moved / "prepared" / "p" / "p-t1n.nii.gz"
+    file.write_bytes((dates["earlier"].folder / "t1n.nii.gz").read_bytes())
+    assert load_visit(moved).scans["t1n"].path == file
+    assert load_visit(moved).read("t1n").grid.matches(dates["earlier"].truth.grid)
 
 
 def test_missing_contrast_and_own_flags_are_said(dates: dict[str, Made], tmp_path: Path) -> None:

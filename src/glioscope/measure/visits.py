@@ -48,7 +48,13 @@ class Visit:
         GeometryError
             It does not lie on the grid of the segmentation.
         """
-        scan = read_volume(self.scans[code])
+        file = self.scans[code]
+        if not file.path.is_file():
+            raise CaseError(
+                f"{self.name}: {code} is no longer at {file.path}; name a scan on the grid of the segmentation with "
+                "--earlier-scan or --later-scan"
+            )
+        scan = read_volume(file)
         if not scan.grid.matches(self.labels.grid, tolerance_mm=0.1):
             raise GeometryError(
                 f"{self.name}: {code} has {scan.grid.describe()}, its segmentation {self.labels.grid.describe()}; "
@@ -120,7 +126,7 @@ def _case_folder(place: Path) -> Path:
 def _of_folder(folder: Path) -> Visit:
     summary = read_json(folder / "summary.json", what=folder.name)
     try:
-        inputs = {code: VolumeFile(Path(entry["file"]), entry["channel"]) for code, entry in summary["inputs"].items()}
+        inputs = {code: _file_of(folder, entry) for code, entry in summary["inputs"].items()}
         name, subject, scheme = str(summary["case_id"]), str(summary["subject_id"]), summary["scheme"]["name"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CaseError(
@@ -136,6 +142,14 @@ def _of_folder(folder: Path) -> Visit:
         scans=MappingProxyType(inputs),
         summary=MappingProxyType(summary),
     )
+
+
+def _file_of(folder: Path, entry: Mapping[str, Any]) -> VolumeFile:
+    """Return where a scan lies: where the summary says, or, if the folder was moved, where `segment` prepared it."""
+    path, moved = Path(entry["file"]), folder / "prepared"
+    if not path.is_file():
+        path = next((p for p in sorted(moved.rglob(path.name)) if p.is_file()), path)
+    return VolumeFile(path, entry["channel"])
 
 
 def _with_scan(visit: Visit, scan: Path) -> Visit:
