@@ -38,6 +38,7 @@ _NO_VOLUME = {
     "RTStructureSetStorage": "contours (RTSTRUCT)",
 }
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_PARSED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "PatientName", "PatientIdentityRemoved")
 
 
 def read_dicom(source: Path, *, overrides: Mapping[str, str] = MappingProxyType({})) -> RawPatient:
@@ -163,8 +164,9 @@ def _read_headers(paths: Iterable[Path]) -> tuple[list[tuple[Path, Any]], dict[s
 def _read_header(pydicom: Any, path: Path) -> Any:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "PatientName"):
-            header.get(keyword)  # values are parsed when first asked for
+        for keyword in _PARSED:
+            header.get(keyword)  # values are parsed, and may fail, when first asked for
+        _is_directory(header)
     except Exception:  # noqa: BLE001 (whatever the parser of foreign bytes raises, the file is what is damaged)
         return None
     return header

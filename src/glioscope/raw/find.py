@@ -198,7 +198,10 @@ def _header(file: Any) -> Any:
         ) from error
     tags = ["StudyInstanceUID", "PatientID", "PatientName", "PatientIdentityRemoved"]
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+        for tag in tags:
+            header.get(tag)  # values are parsed, and may fail, when first asked for
+        return header
     except Exception:  # noqa: BLE001 (a damaged header is named when the case is read)
         return None
 

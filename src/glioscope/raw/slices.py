@@ -41,9 +41,12 @@ class Tags:
     def __init__(self, header: Any, frame: int = 0) -> None:
         self._layers = []
         for name, n in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-            groups = header.get(name)
-            if groups and n < len(groups):
-                self._layers += [element.value[0] for element in groups[n] if element.VR == "SQ" and element.value]
+            try:
+                groups = header.get(name)
+                if groups and n < len(groups):
+                    self._layers += [element.value[0] for element in groups[n] if element.VR == "SQ" and element.value]
+            except Exception:  # noqa: BLE001 (whatever the parser of foreign bytes raises, they tell nothing)
+                continue
         self._layers.append(header)
 
     def get(self, *keywords: str) -> Any:
@@ -52,7 +55,7 @@ class Tags:
             for layer in self._layers:
                 try:
                     value = layer.get(keyword)
-                except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError):
+                except Exception:  # noqa: BLE001 (as above)
                     continue
                 if value is not None and value not in ("", []):
                     return value
