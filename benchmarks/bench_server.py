@@ -2,7 +2,8 @@
 
     python benchmarks/bench_server.py [--row 20] [--once 4] [--clients 8] [--minutes 1] [--case FOLDER] [--model MODEL]
 
-Starts a server of its own, feeds it one case (a phantom, or that of --case) again and again, and ends it afterwards. Needs the extra `web`.
+Starts a server of its own, feeds it one case (a phantom, or that of --case) again and again, and
+ends it afterwards. Needs the extra `web`.
 """
 
 import argparse

@@ -255,4 +255,4 @@ def main(source: str, result: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    raise SystemExit(main(*sys.argv[1:3]))
