@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glioscope.cli.raw import clinical_files, explanation, places, read_raw
+from glioscope.cli.raw import case_name, clinical_files, explanation, places, read_raw
 from glioscope.errors import CaseError
 from glioscope.geometry import Grid
 from glioscope.segmentation import CaseOutcome
@@ -97,3 +97,14 @@ def test_what_was_taken_for_what_is_said():
         "  t1c: slice 3 is missing",
     ]
     assert explanation(CaseOutcome(case_id="p", status="failed", reason="x")) == []
+
+
+def test_a_prepared_case_is_named_as_segment_names_it(tmp_path):
+    pytest.importorskip("pydicom", reason="pydicom is not installed; it comes with the extra 'dicom'")
+    import synthetic_dicom as made
+
+    assert case_name(None) == "case"
+    write(tmp_path / "p" / "t1c.nii.gz", 1)
+    assert case_name(tmp_path / "p") == "p"
+    made.write_series(tmp_path / "Jane Doe", made.volume((4, 5, 3)), made.grid(), made.T1)
+    assert case_name(tmp_path / "Jane Doe").startswith("P-")

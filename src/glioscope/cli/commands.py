@@ -162,7 +162,7 @@ def prepare(
     steps: Annotated[bool, typer.Option("--steps", help="Write the scans with skull and the transforms too.")] = False,
 ) -> None:
     """Bring a patient's raw scans onto one 1 mm grid, skull off: a case for segment. Offline."""
-    from glioscope.cli.raw import read_raw
+    from glioscope.cli.raw import case_name, read_raw
     from glioscope.raw.prepare import PrepareConfig, prepare_raw, write_prepared
 
     named = {code: value for code, value in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if value}
@@ -172,7 +172,7 @@ def prepare(
     for left_out, reason in patient.left_out.items():
         print(f"{left_out}: not used: {reason}")
     prepared = prepare_raw(patient, PrepareConfig(reference=reference, brain=brain, bias=bias))
-    name = case_id or (raw.resolve().name.removesuffix(".zip") if raw else "case")
+    name = case_id or case_name(raw)
     case = write_prepared(prepared, output / name, name, steps=steps)
     for problem in prepared.problems:
         print(problem, file=sys.stderr)

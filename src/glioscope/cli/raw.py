@@ -9,7 +9,7 @@ import typer
 
 from glioscope.cases import scan_cases
 from glioscope.errors import CaseError
-from glioscope.raw.find import DicomCase
+from glioscope.raw.find import DicomCase, find_dicom
 from glioscope.raw.scan import RawPatient, read_nifti_scans
 from glioscope.segmentation import CaseOutcome, ClinicalFile, Place, find_inputs
 from glioscope.volumes import VolumeFile
@@ -37,6 +37,14 @@ def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
     from glioscope.raw.dicom import read_dicom  # brings SimpleITK, which `segment` does without where it can
 
     return read_dicom(source, overrides=named)
+
+
+def case_name(source: Path | None) -> str:
+    """Return what to call a prepared case: as `segment` would, so never by a patient's name that DICOM tells."""
+    if source is None:
+        return "case"
+    found = find_dicom(source)
+    return found[0].case_id if len(found) == 1 else source.resolve().name
 
 
 def _scans_of(folder: Path) -> dict[str, Path]:
