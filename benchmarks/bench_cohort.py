@@ -63,13 +63,24 @@ class Meter(threading.Thread):
         self.done = 0
         self.ended = threading.Event()
         self._manifest = manifest
+        self._read = 0
+
+    def _new_workers(self) -> set[int]:
+        """Those that the manifest names since it was last looked at."""
+        if not self._manifest.is_file():
+            return set()
+        with self._manifest.open("rb") as file:
+            file.seek(self._read)
+            lines = [line for line in file if line.endswith(b"\n")]
+        self._read += sum(map(len, lines))
+        events = [json.loads(line) for line in lines if b'"ready"' in line]
+        return {int(event["worker"].rsplit(":", 1)[1]) for event in events}
 
     def run(self) -> None:
         spent: dict[int, float] = {}
+        workers: set[int] = set()
         while not self.ended.wait(1.0):
-            workers = {
-                int(e["worker"].rsplit(":", 1)[1]) for e in read_manifest(self._manifest) if e["event"] == "ready"
-            }
+            workers |= self._new_workers()
             used = [memory for memory in map(memory_mb, workers) if memory]
             for process in (*workers, os.getpid()):
                 spent[process] = max(spent.get(process, 0.0), processor_seconds(process))
@@ -79,17 +90,17 @@ class Meter(threading.Thread):
                     "this_mb": round(memory_mb(os.getpid()), 1),
                     "worker_mb": round(max(used, default=0), 1),
                     "processor_seconds": round(sum(spent.values()), 2),
+                    "of_these_here": round(spent[os.getpid()], 2),
                 }
             )
 
 
-def cost_of_a_case(rows: list[dict[str, float]], cases: int) -> float:
-    """Processor milliseconds per case, of all processes, from a fifth of the cases on, when all is loaded."""
+def cost_of_a_case(rows: list[dict[str, float]], cases: int, key: str) -> float:
+    """Processor milliseconds per case, from a fifth of the cases on, when all is loaded."""
     begun = next((row for row in rows if row["done"] >= cases / 5), None)
     if begun is None or rows[-1]["done"] <= begun["done"]:
         return 0.0
-    spent = rows[-1]["processor_seconds"] - begun["processor_seconds"]
-    return round(1000 * spent / (rows[-1]["done"] - begun["done"]), 1)
+    return round(1000 * (rows[-1][key] - begun[key]) / (rows[-1]["done"] - begun["done"]), 1)
 
 
 def growth(rows: list[dict[str, float]], key: str) -> float:
@@ -152,7 +163,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "cases_per_hour": round(3600 * (arguments.cases - 1) / steady),
         "started_after_seconds": round(first[0] - began, 1),
-        "processor_ms_per_case": cost_of_a_case(meter.rows, arguments.cases),
+        "processor_ms_per_case": cost_of_a_case(meter.rows, arguments.cases, "processor_seconds"),
+        "of_these_here": cost_of_a_case(meter.rows, arguments.cases, "of_these_here"),
         "done": len(result.with_status("done")),
         "failed": len(result.with_status("failed")),
         "workers_started": events.count("ready"),
