@@ -189,7 +189,7 @@ def test_storage_order_changes_no_picture(codes: str) -> None:
 
 def test_viewer_codes_are_exact() -> None:
     scene = im.make_scene(loaded_case(), tumour(), SCHEME)
-    data = viewer_data(scene, (1, 2, 3), measure(tumour(), GRID, SCHEME))
+    data = viewer_data(scene, (1, 2, 3), measure(tumour(), GRID, SCHEME)["lesions"]["ET"], "ET")
     ni, nj, nk = data["shape"]
     columns, rows = data["tiles"]
     sheet = picture_of(data["segmentation"])
@@ -215,7 +215,7 @@ def test_mosaic_by_hand() -> None:
 def test_fine_volumes_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glioscope.report.viewer.MAX_VOXELS", 10_000)
     scene = im.make_scene(loaded_case(), tumour(), SCHEME)
-    data = viewer_data(scene, (10, 10, 10), {})
+    data = viewer_data(scene, (10, 10, 10), ())
     assert np.prod(data["shape"]) <= 10_000
     assert min(data["spacing"]) >= 2
 

@@ -17,6 +17,7 @@ from glioscope.cases import LoadedCase
 from glioscope.errors import GeometryError, LabelError
 from glioscope.labels import LabelScheme, convert_labels, detect_scheme, scheme_named
 from glioscope.measure import measure
+from glioscope.metrics import overlap
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
@@ -72,6 +73,7 @@ def write_case_report(
     measurements = summary.get("measurements") or measure(labels, loaded.grid, scheme)
     scene = im.make_scene(loaded, labels, scheme, reference=reference, uncertainty=uncertainty)
     at = im.largest_slices(scene)
+    lesions = _main_lesions(measurements)
     found = bool(scene.codes.any())
     flags = sorted(summary.get("flags") or (), key=lambda f: SEVERITIES.index(f.get("severity", "info")))
     values = {
@@ -86,11 +88,12 @@ def write_case_report(
         "planes": _planes(scene, at),
         "has_reference": reference is not None,
         "diameter": _diameter_still(scene, measurements),
-        "lesions": _main_lesions(measurements),
+        "lesions": lesions,
+        "agreement": {} if reference is None else _agreement(scene),
         "missing": loaded.case.missing,
-        "viewer": viewer_data(scene, at, measurements),
+        "viewer": viewer_data(scene, at, lesions["rows"], lesions["region"]),
+        "origin": _origin(summary, loaded),
         "provenance": flatten({k: v for k, v in summary.items() if k not in LAID_OUT}),
-        "grid": loaded.grid.describe(),
     }
     write_page(path, "case.html", values)
     _write_thumbnail(path.with_name("thumbnail.jpg"), scene, at)
@@ -160,6 +163,35 @@ def _diameter_still(scene: im.Scene, measurements: Mapping[str, Any]) -> Still |
     picture = im.draw_lines(picture, [(first[:, :2], "#ffffff"), (second[:, :2], "#9be7ff")], scale)
     alt = f"Axial slice with the longest diameter of the {diameters['region']} lesion and its perpendicular"
     return still(picture, alt, SEQUENCE_NAMES.get(name, name), im.SIDES["axial"])
+
+
+def _agreement(scene: im.Scene) -> dict[str, dict[str, float]]:
+    """Return for each drawn region the reference's volume and the Dice with it; nan where both are empty."""
+    assert scene.reference is not None
+    found = {}
+    for bit, name in enumerate(scene.names):
+        mine, truth = (codes >> bit & 1 for codes in (scene.codes, scene.reference))
+        counted = overlap(truth.astype(bool), mine.astype(bool))
+        found[name] = {"ml": counted.reference * scene.grid.voxel_volume_ml, "dice": counted.dice}
+    return found
+
+
+def _origin(summary: Mapping[str, Any], loaded: LoadedCase) -> list[tuple[str, str]]:
+    """Return the few lines of provenance that everyone should see; the whole record follows them on the page."""
+    model, engine = summary.get("model") or {}, summary.get("engine") or {}
+    versions, seconds = summary.get("versions") or {}, summary.get("seconds")
+    model = model if isinstance(model, Mapping) else {"name": model}
+    digest = f", SHA-256 {str(model['sha256'])[:12]}…" if model.get("sha256") else ""
+    what = {
+        "Model": f"{model['name']}{digest}" if model.get("name") else None,
+        "Computed by": engine.get("description") if isinstance(engine, Mapping) else engine,
+        "Program": f"Glioscope {versions['glioscope']}" if versions.get("glioscope") else None,
+        "Made": summary.get("made"),
+        "Seconds": f"{sum(seconds.values()):.1f}" if isinstance(seconds, Mapping) and seconds else None,
+        "Images": ", ".join(f"{name}: {file.path.name}" for name, file in loaded.case.sequences.items()),
+        "Grid": loaded.grid.describe(),
+    }
+    return [(name, str(value)) for name, value in what.items() if value]
 
 
 def _main_lesions(measurements: Mapping[str, Any]) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Mapping[str, Any
         before, now = _bits(scene, region)
         codes |= ((now & ~before) if grown else (before & ~now)).astype(np.uint8) << bit
     shown = replace(scene, codes=codes, reference=None, names=tuple(name for name, *_ in layers))
-    data = viewer_data(shown, at, {"lesions": {"ET": _places(content)}})
+    data = viewer_data(shown, at, _places(content), "ET")
     data["regions"] = [{"name": name, "label": name.lower(), "colour": colour} for name, _, _, colour in layers]
     data["words"] = {"segmentation": "change", "none": "none"}
     for sequence in data["sequences"]:

@@ -6,7 +6,7 @@ so that browsers which disturb read-back pixels a little, against tracking, cann
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,19 @@ MAX_VOXELS = 6_000_000
 JPEG_QUALITY = 82
 
 
-def viewer_data(scene: Scene, at: tuple[int, int, int], measurements: Mapping[str, Any]) -> dict[str, Any]:
+def viewer_data(
+    scene: Scene, at: tuple[int, int, int], lesions: Sequence[Mapping[str, Any]], region: str | None = None
+) -> dict[str, Any]:
     """Return the viewer's data, JSON-ready.
+
+    Parameters
+    ----------
+    at : (i, j, k)
+        Voxel where the crosshair begins.
+    lesions : sequence of mapping
+        Places to jump to, each with ``centroid_mm`` and ``volume_ml``, as `measure` gives them.
+    region : str, optional
+        Of the lesions.
 
     Returns
     -------
@@ -56,7 +67,7 @@ def viewer_data(scene: Scene, at: tuple[int, int, int], measurements: Mapping[st
         "segmentation": exact(scene.codes, 16),
         "reference": exact(scene.reference, 16),
         "uncertainty": exact(scene.uncertainty),
-        "lesions": _jumps(measurements, grid),
+        "lesions": _jumps(lesions, region, grid),
         "start": [min(a // s, n - 1) for a, s, n in zip(at, step, grid.shape, strict=True)],
         "sides": {plane: list(letters) for plane, letters in SIDES.items()},
     }
@@ -93,16 +104,12 @@ def _thinned_grid(grid: Grid, step: tuple[int, int, int], shape: tuple[int, ...]
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def _jumps(measurements: Mapping[str, Any], grid: Grid) -> list[dict[str, Any]]:
-    """Return places to jump to: the largest lesions of ET, else TC, else WT."""
-    lesions = measurements.get("lesions") or {}
-    region = next((name for name in ("ET", "TC", "WT") if lesions.get(name)), None)
-    if region is None:
-        return []
+def _jumps(lesions: Sequence[Mapping[str, Any]], region: str | None, grid: Grid) -> list[dict[str, Any]]:
+    """Return what the viewer calls each lesion, and the voxel at its centre."""
     inverse = np.linalg.inv(grid.affine)
     jumps = []
-    for n, lesion in enumerate(lesions[region][:12], start=1):
+    for n, lesion in enumerate(lesions, start=1):
         voxel = inverse[:3, :3] @ np.array(lesion["centroid_mm"]) + inverse[:3, 3]
         place = [int(np.clip(round(float(v)), 0, m - 1)) for v, m in zip(voxel, grid.shape, strict=True)]
-        jumps.append({"label": f"{region} {n}: {lesion['volume_ml']:.2f} ml", "voxel": place})
+        jumps.append({"label": f"{region or 'lesion'} {n}: {lesion['volume_ml']:.2f} ml", "voxel": place})
     return jumps

@@ -176,6 +176,21 @@
     $("v-readout").textContent = parts.join(" · ");
   }
 
+  // What the colours of the layer mean, under the pictures.
+  function legend() {
+    const shown = {
+      difference: [["#ff7043", "missed by the segmentation"], ["#40c4ff", "not in the reference"], ["#f5f5f5", "tumour in both, another tissue"]],
+      uncertainty: [["", "clear where the network is sure, pale yellow where it tosses a coin"]],
+    }[state.layer] || data.regions.map(({ colour, name, label }) => [colour, name.toLowerCase() === label ? name : `${name}, ${label}`]);
+    $("v-legend").replaceChildren(...(state.overlay ? shown : []).map(([colour, text]) => {
+      const item = document.createElement("li"), tone = document.createElement("i");
+      if (colour) tone.style.setProperty("--tone", colour);
+      else tone.className = "heat";
+      item.append(tone, text);
+      return item;
+    }));
+  }
+
   let pending = false;
   function refresh() {
     if (pending) return;
@@ -189,6 +204,7 @@
         draw(view);
       }
       readout();
+      legend();
       root.dispatchEvent(new CustomEvent("viewer-change", { detail: state }));
     });
   }
@@ -283,6 +299,14 @@
     if (!data.lesions.length) $("v-lesion-label").style.display = "none";
     $("v-lesions").addEventListener("change", (event) => visit(Number(event.target.value)));
     $("v-reset").addEventListener("click", reset);
+    for (const button of document.querySelectorAll("button.go")) {
+      button.hidden = false;
+      button.addEventListener("click", () => {
+        visit(Number(button.dataset.lesion));
+        root.scrollIntoView({ block: "start" });
+        views[0].canvas.focus({ preventScroll: true });
+      });
+    }
   }
 
   function pointers(view) {
