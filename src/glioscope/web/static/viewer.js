@@ -284,9 +284,12 @@ function versions() {
   $("get-nifti").href = `${path}/segmentation.nii.gz${query}`;
   $("get-report").href = `${path}/report.html${query}&download=true`;
   $("see-report").href = `${path}/report.html${query}`;
-  const extra = Object.keys(state.summary.outputs || {}).filter((name) => /^(dicom|native)\//.test(name)).map((name) =>
-    make("li", {}, make("a", { href: `${path}/files/${name}` }, FILES[name] || `Labels on the ${NAMES[name.slice(7, 10)] || ""} scan's own grid`)));
-  $("extra").replaceChildren(...extra);
+  const written = Object.keys(state.summary.outputs || {});
+  const link = (name, text) => make("li", {}, make("a", { href: `${path}/files/${name}` }, text));
+  $("dicom-files").replaceChildren(...written.filter((name) => name in FILES).map((name) => link(name, FILES[name])));
+  const native = written.filter((name) => name.startsWith("native/"));
+  $("native-files").replaceChildren(...native.map((name) => link(name, NAMES[name.slice(7, 10)] || name)));
+  $("native").hidden = !native.length;
   $("get-csv").href = `${path}/measurements.csv`;
   $("get-json").href = `${path}/summary.json${query}`;
 }
