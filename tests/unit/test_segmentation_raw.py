@@ -19,13 +19,15 @@ import highdicom
 from pydicom import dcmread
 
 import synthetic_dicom as made
+from glioscope.cases import LoadedCase, load_case
 from glioscope.errors import CaseError
 from glioscope.geometry import Grid
 from glioscope.labels import SCHEMES, regions_from_labels
 from glioscope.raw.find import DicomCase
 from glioscope.raw.registration import Registration
 from glioscope.raw.scan import RawScan
-from glioscope.segmentation import SegmentOptions, segment
+from glioscope.segmentation import SegmentOptions, rewrite_reports, segment
+from glioscope.segmentation.case import skull_on
 from glioscope.volumes import Volume, read_labels, read_volume, write_volume
 from tiny import tiny_images, write_tiny_case, write_tiny_model
 
@@ -342,6 +344,24 @@ def test_a_clinical_file_that_fails_does_not_cost_the_segmentation(
     segment(source, tmp_path / "out", model=model, options=replace(PLAIN, dicom=ALL))
     flags = [f["message"] for f in summary_of(tmp_path / "out" / "p")["flags"] if f["code"] == "no-dicom"]
     assert flags == ["dicom/segmentation.dcm could not be made: no bits today"]
+
+
+def test_voxels_that_are_no_numbers_are_no_skull(tmp_path: Path) -> None:
+    images = {code: np.where(image == 0, np.nan, image).astype(np.float32) for code, image in tiny_images().items()}
+    grid = Grid((20, 24, 16), np.diag([-7.0, -7, 7, 1]))  # 2.6 litres in all, 1.3 of them brain
+    case = write_tiny_case(tmp_path, "p", images=images, affine=grid.affine)
+    assert skull_on(load_case(case)) == ""
+    bright = {code: np.nan_to_num(image, nan=5) + np.indices(image.shape).sum(0) for code, image in images.items()}
+    assert "t1n holds 26" in skull_on(LoadedCase(case=load_case(case).case, grid=grid, images=bright))
+
+
+def test_pages_can_be_made_again_from_what_was_written(tmp_path: Path, model: Path) -> None:
+    source = write_patient(tmp_path / "p", codes=("t1c", "t2f"))
+    segment(source, tmp_path / "out", model=model, options=replace(PLAIN, report=True))
+    page = tmp_path / "out" / "p" / "report.html"
+    page.unlink()
+    assert rewrite_reports(tmp_path / "out") == (page,)
+    assert "it is DICOM" in page.read_text("utf-8")
 
 
 def test_scans_are_let_go_of(tmp_path: Path, model: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from glioscope.cases import Case, LoadedCase, load_case, naming_scheme
 from glioscope.engines import Engine
 from glioscope.errors import CaseError, RunError
+from glioscope.geometry import Grid
 from glioscope.inference import InferenceConfig, predict_case, regions_from_probabilities
 from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_named
 from glioscope.measure import measure
@@ -149,13 +150,18 @@ def skull_on(loaded: LoadedCase) -> str:
     Background is the value that most of the volume's border has; what differs from it is a brain or a head.
     """
     for name, image in loaded.images.items():
-        clean = np.nan_to_num(image, posinf=0.0, neginf=0.0)
-        faces = [np.take(clean, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-        background = np.median(np.concatenate(faces))
-        volume = np.count_nonzero(clean != background) * loaded.grid.voxel_volume_ml
+        volume = _content_ml(image, loaded.grid)
+        if volume > HEAD_ML and not np.isfinite(image).all():
+            volume = _content_ml(np.nan_to_num(image, posinf=0, neginf=0), loaded.grid)
         if volume > HEAD_ML:
             return f"{name} holds {volume:.0f} ml that are not background, more than a brain: the skull is on"
     return ""
+
+
+def _content_ml(image: NDArray[np.float32], grid: Grid) -> float:
+    faces = [np.take(image, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    background = np.median(np.concatenate(faces))
+    return float(np.count_nonzero(image != background)) * grid.voxel_volume_ml
 
 
 def _checksum(path: Path) -> str:
