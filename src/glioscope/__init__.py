@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from glioscope.errors import GlioscopeError
     from glioscope.evaluation import evaluate
     from glioscope.experiment import train_run as train
-    from glioscope.measure import change
+    from glioscope.measure import ChangeOptions, change
     from glioscope.phantom import write_phantoms
     from glioscope.segmentation import SegmentOptions, segment
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChangeOptions",
     "GlioscopeError",
     "SegmentOptions",
     "change",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChangeOptions": ("measure", "ChangeOptions"),
     "GlioscopeError": ("errors", "GlioscopeError"),
     "SegmentOptions": ("segmentation", "SegmentOptions"),
     "change": ("measure", "change"),
