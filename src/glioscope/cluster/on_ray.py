@@ -43,7 +43,8 @@ class _Actor:
         """Yield the outcome of each case; an error that ends this worker's part comes last."""
         assert self._worker is not None
         try:
-            yield from map(brief, self._worker.segment(cases))
+            for outcome in self._worker.segment(cases):
+                yield brief(outcome)
         except (ModelError, RunError) as error:
             yield error
 
