@@ -67,7 +67,7 @@ def dicom_file(data: bytes) -> None:
             dicom._read_image(dicom._stack_of(one))
 
     if headers:
-        _attempt(read, lambda: dicom._pixels(path), lambda: find_dicom(path))
+        _attempt(read, lambda: find_dicom(path))
 
 
 def archive(data: bytes) -> None:

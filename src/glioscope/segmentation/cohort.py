@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glioscope.cases import Case, case_of_files, load_case, scan_cases
-from glioscope.errors import CaseError, RunError
+from glioscope.errors import CaseError, GlioscopeError, RunError
 from glioscope.labels import REGIONS, scheme_named
 from glioscope.raw.find import DicomCase, find_dicom
 from glioscope.runs import read_json
@@ -224,18 +224,27 @@ def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, 
 
     found = sorted(output.rglob("summary.json"))
     summaries = [(path.parent, read_json(path, what="summary")) for path in found]
-    summaries = [(folder, summary) for folder, summary in summaries if "inputs" in summary]
+    summaries = [(folder, s) for folder, s in summaries if isinstance(s, dict) and "inputs" in s]
     if not summaries:
         raise RunError(
             f"{output}: holds no summary.json of a segmented case; give the folder 'glioscope segment' wrote"
         )
     written = []
     for folder, summary in summaries:
-        files = {name: VolumeFile(Path(entry["file"]), entry["channel"]) for name, entry in summary["inputs"].items()}
-        case = Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
-        labels = read_labels(folder / "segmentation.nii.gz").data
-        scheme = scheme_named(summary["scheme"]["name"])
-        write_case_report(folder / "report.html", load_case(case), labels, scheme, summary)
+        try:
+            inputs = summary["inputs"].items()
+            files = {name: VolumeFile(Path(entry["file"]), entry["channel"]) for name, entry in inputs}
+            case = Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
+            scheme = scheme_named(summary["scheme"]["name"])
+            labels = read_labels(folder / "segmentation.nii.gz").data
+            write_case_report(folder / "report.html", load_case(case), labels, scheme, summary)
+        except GlioscopeError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"{folder / 'summary.json'}: is damaged or of another version ({type(error).__name__}: {error}); "
+                "segment it again"
+            ) from error
         written.append(folder / "report.html")
         progress(len(written), len(summaries), f"{case.case_id}: {folder / 'report.html'}")
     if (output / "cohort.csv").is_file():
