@@ -18,30 +18,22 @@ from typing import Self
 from glioscope.cluster.crew import read_manifest
 from glioscope.verify import verify
 
+MARK = "GLIOSCOPE_TEST_NODE"
 ENVIRONMENT = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for entry in sockets:
-            entry.bind(("127.0.0.1", 0))
-        return [entry.getsockname()[1] for entry in sockets]
-    finally:
-        for entry in sockets:
-            entry.close()
+def _free_port() -> int:
+    with socket.socket() as entry:
+        entry.bind(("127.0.0.1", 0))
+        return int(entry.getsockname()[1])
 
 
-def _processes(word: str) -> list[int]:
-    """Processes whose command line holds the word, this one apart."""
+def _processes(mark: str) -> list[int]:
+    """Processes that were started with the mark in their environment, which their children inherit."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if (
-                entry.name.isdigit()
-                and int(entry.name) != os.getpid()
-                and word.encode() in (entry / "cmdline").read_bytes()
-            ):
+            if entry.name.isdigit() and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -53,48 +45,50 @@ class TwoNodes:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="glio-ray-"))  # short: sockets have paths of a hundred characters
-        self.port, self._manager = _free_ports(2)
+        self.port = _free_port()
         self.address = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         for attempt in range(3):  # Ray gives itself 30 seconds, which on a busy machine may not be enough
             try:
-                self._start("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
+                head = (f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
+                self._start("head", "--head", *head)
                 self.add_node()
                 break
             except subprocess.CalledProcessError as error:
-                self._kill_all()
+                self._kill("")
                 if attempt == 2:
                     raise AssertionError(error.stderr.decode()) from error
         return self
 
     def add_node(self) -> None:
-        """Start the second node."""
-        self._start(f"--address={self.address}", f"--node-manager-port={self._manager}")
+        """Start the second node, unless it is there."""
+        if not _processes(f"{self.folder}:second"):
+            self._start("second", f"--address={self.address}")
 
-    def _start(self, *options: str) -> None:
+    def _start(self, name: str, *options: str) -> None:
         ray = Path(sys.executable).with_name("ray")
         memory = f"--object-store-memory={80 * 1024**2}"
         command = [str(ray), "start", *options, "--num-cpus=1", memory, "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1"]
-        subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT, timeout=180)
+        environment = ENVIRONMENT | {MARK: f"{self.folder}:{name}"}
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=180)
 
     def kill_second_node(self) -> None:
         """As if its machine lost power."""
-        for process in _processes(f"--node_manager_port={self._manager}"):
-            os.kill(process, signal.SIGKILL)
+        self._kill("second")
+
+    def _kill(self, name: str) -> None:
+        for _ in range(3):  # some start others
+            for process in _processes(f"{self.folder}:{name}"):
+                kill(process)
+            time.sleep(0.2)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kill_all()
+        self._kill("")
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _kill_all(self) -> None:
-        for _ in range(3):  # some start others
-            for process in _processes(str(self.folder)):
-                kill(process)
-            time.sleep(0.2)
 
 
 class Driver:
@@ -117,6 +111,15 @@ class Driver:
             assert self.process.poll() is None, self.process.communicate()[0].decode()
             assert time.monotonic() < end, "nothing happened"
             time.sleep(0.02)
+
+    def until_answered(self, more: int) -> None:
+        """Wait for the outcomes of so many more cases."""
+
+        def answered() -> int:
+            return len(self.events("done")) + len(self.events("skipped"))
+
+        before = answered()
+        self.until(lambda: answered() >= before + more)
 
     def worker(self) -> int:
         """The process that was given a case last."""

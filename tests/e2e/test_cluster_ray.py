@@ -41,8 +41,7 @@ def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp
     assert 3 <= len(done_before) < CASES
 
     second = Driver(cohort, tmp_path, nodes.address)
-    answered = len(second.events("done")) + len(second.events("skipped"))
-    second.until(lambda: len(second.events("done")) + len(second.events("skipped")) >= answered + 3)
+    second.until_answered(3)
     kill(second.worker())
     second.until(lambda: len(second.events("died")) >= 1)
     nodes.kill_second_node()
@@ -55,28 +54,21 @@ def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp
 
 
 @pytest.mark.long
-def test_twenty_runs_with_random_kills_lose_nothing(cohort: Path, tmp_path: Path) -> None:
+def test_twenty_runs_with_random_kills_lose_nothing(cohort: Path, tmp_path: Path, nodes: TwoNodes) -> None:
     dice = random.Random(0)
-    with TwoNodes() as nodes:
-        for run in range(20):
-            output = tmp_path / str(run)
-            kinds = dice.sample(["worker", "worker", "driver", "node"], 2)
-            driver = Driver(cohort, output, nodes.address)
-            for kind in kinds:
-                answered = len(driver.events("done")) + len(driver.events("skipped"))
-                wanted = answered + dice.randint(1, 5)
-                driver.until(
-                    lambda d=driver, n=wanted: len(d.events("done")) + len(d.events("skipped")) >= n  # type: ignore[misc]
-                )
-                time.sleep(dice.uniform(0, 0.2))
-                if kind == "worker":
-                    kill(driver.worker())
-                elif kind == "node":
-                    nodes.kill_second_node()
-                else:
-                    driver.kill()
-                    driver = Driver(cohort, output, nodes.address)
-            driver.finish()
-            nothing_lost(cohort, output)
-            if "node" in kinds:
-                nodes.add_node()
+    for run in range(20):
+        nodes.add_node()
+        output = tmp_path / str(run)
+        driver = Driver(cohort, output, nodes.address)
+        for kind in dice.sample(["worker", "worker", "driver", "node"], 2):
+            driver.until_answered(dice.randint(1, 5))
+            time.sleep(dice.uniform(0, 0.2))
+            if kind == "worker":
+                kill(driver.worker())
+            elif kind == "node":
+                nodes.kill_second_node()
+            else:
+                driver.kill()
+                driver = Driver(cohort, output, nodes.address)
+        driver.finish()
+        nothing_lost(cohort, output)

@@ -45,7 +45,7 @@ def test_a_training_killed_three_times_ends_in_the_same_bits(tmp_path: Path) -> 
 
 @pytest.mark.long
 def test_a_training_killed_twenty_times_ends_in_the_same_bits(tmp_path: Path) -> None:
-    check_kills(tmp_path, kills=20, steps=640)
+    check_kills(tmp_path, kills=20, steps=320)
 
 
 def test_two_processes_follow_the_loss_of_one_with_the_same_batch(tmp_path: Path) -> None:
