@@ -43,8 +43,8 @@ class Server:
             self._port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self._port}"
 
-    def start(self) -> None:
-        places = ["--data", str(self._folder / "data"), "--model", str(self._model)]
+    def start(self, *options: str) -> None:
+        places = ["--data", str(self._folder / "data"), "--model", str(self._model), *options]
         command = [sys.executable, "-m", "glioscope", "serve", "--port", str(self._port), *places]
         self._process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
         for _ in range(1500):
@@ -235,6 +235,23 @@ def test_rubbish_is_told_as_such(page: Any, server: Server, tmp_path: Path) -> N
     note.wait_for()
     assert "letter <b>to mother.docx" in note.inner_text()
     assert page.url.rstrip("/") == server.address
+
+
+def test_logging_in(page: Any, server: Server) -> None:
+    """A form of the page itself: the browser says where it comes from, and the cookie is kept."""
+    server.stop()
+    server.start("--token", "a secret of many letters")
+    page.goto(server.address)
+    page.get_by_label("Token").fill("not the secret")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("That is not the token.").wait_for()
+    page.get_by_label("Token").fill("a secret of many letters")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="Cases").wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Token").wait_for()
+    server.stop()
+    server.start()
 
 
 def test_every_control_has_a_name_and_the_notice_is_there(page: Any, server: Server) -> None:

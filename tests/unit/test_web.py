@@ -233,7 +233,7 @@ def test_a_truncated_file_among_good_ones_is_named(client: TestClient, case_file
         ({"scan_t1.nii.gz": b"not gzip"}, "scan_t1.nii.gz: not a readable NIfTI file"),
         ({"scan_t1.nii": b"\0" * 400}, "scan_t1.nii: "),
         ({"empty.nii.gz": b""}, "empty.nii.gz: "),
-        ({"broken.zip": b"PK\x03\x04 and no more"}, "broken.zip: no scan is in it"),
+        ({"broken.zip": b"PK\x03\x04 and no more"}, "broken.zip: is no zip, or one that was cut off"),
         (
             {"picture.jpg": b"\xff\xd8\xff", "b.txt": b"", "c.txt": b"", "d.txt": b""},
             "picture.jpg, b.txt, c.txt and 1 more",
@@ -649,7 +649,7 @@ def test_every_answer_forbids_scripts_from_elsewhere(client: TestClient) -> None
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
 
 
 def test_pages_escape_names_and_reach_nowhere(client: TestClient, case_files: dict[str, bytes]) -> None:
@@ -716,6 +716,11 @@ def test_without_the_token_there_is_only_the_log_in(locked: TestClient, case_fil
     for wrong in ("Bearer x", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer ü"):
         assert locked.get("/api/cases", headers={"authorization": wrong.encode()}).status_code == 401
     assert locked.get("/api/cases", headers={"cookie": "glioscope_session=x"}).status_code == 401
+
+
+def test_with_a_token_any_name_will_do(locked: TestClient) -> None:
+    headers = {"authorization": f"Bearer {TOKEN}", "host": "glioscope.hospital.example"}
+    assert locked.get("/api/cases", headers=headers).status_code == 200
 
 
 def test_the_token_opens_by_header_and_by_cookie(locked: TestClient) -> None:

@@ -1,5 +1,8 @@
 """The queue: one crash costs one job, limits hold, and a restart goes on where the last server stopped."""
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -156,6 +159,22 @@ def test_a_job_under_way_at_a_crash_is_begun_again_but_not_for_ever(store: Store
     assert [job.key for job in given_up] == ["a"]
     start({"a": "pass"})
     assert message(store, "a").startswith(f"was under way at {ATTEMPTS} stops of the server")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not tell when a process began")
+def test_what_a_killed_server_left_running_is_ended(store: Store, start: Start) -> None:
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    born = Path(f"/proc/{left.pid}/stat").read_text("ascii").rpartition(")")[2].split()[19]
+    for key, mark in (("a", f"{left.pid} {born}"), ("b", f"{other.pid} {int(born) - 1}")):
+        add(store, key)
+        (store.folder(key) / "job.pid").write_text(mark, "ascii")
+    start({"a": "pass", "b": "pass"})
+    assert message(store, "b") == ""
+    assert left.wait(10) == -signal.SIGKILL
+    assert other.poll() is None  # another process has the number now
+    other.kill()
+    other.wait()
 
 
 def test_jobs_come_in_order_and_tell_how_many_are_before_them(store: Store) -> None:

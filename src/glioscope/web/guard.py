@@ -8,7 +8,6 @@ from a page of this server, by its Origin. Against other people: a token, compar
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import json
 import socket
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glioscope.web.settings import ServerConfig
+from glioscope.web.settings import ServerConfig, is_loopback
 
 COOKIE = "glioscope_session"
 SMALL_BODY = 1024 * 1024
@@ -41,7 +40,7 @@ REPORT_POLICY = (
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # without any, a form's Origin would be "null"
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
@@ -98,18 +97,12 @@ class Guard:
         return None
 
     def _known_host(self, header: str) -> bool:
-        """Return whether a Host header names this machine: an address never lies, a name might be another's."""
+        """Return whether a Host header names this machine. With a token any will do: no cookie goes to another name."""
         try:
             name = (urlsplit(f"//{header}").hostname or "").lower()
         except ValueError:
             return False
-        if name in self._names:
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return address.is_loopback or self._config.token is not None
+        return bool(name) and (self._config.token is not None or name in self._names or is_loopback(name))
 
     def _may_enter(self, headers: Headers) -> bool:
         token = self._config.token

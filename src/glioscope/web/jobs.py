@@ -5,6 +5,7 @@ has a limit of time and one of memory; it is ended with all it started. What was
 begun again at the next start.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -149,7 +150,8 @@ class Runner:
 
     def _run(self, job: JobRow, step: Step, deadline: float) -> None:
         """Run one process to its end, or end it."""
-        journal = self._store.folder(job.key) / "job.log"
+        journal, mark = self._store.folder(job.key) / "job.log", self._store.folder(job.key) / "job.pid"
+        _end_orphan(mark)
         with journal.open("ab") as output:
             output.write(f"\n$ {' '.join(step.arguments)}\n".encode())
             output.flush()
@@ -163,9 +165,11 @@ class Runner:
                 start_new_session=True,
             )
             try:
+                mark.write_text(f"{process.pid} {_born(process.pid)}", "ascii")
                 self._watch(job, process, deadline)
             finally:
                 _end(process)
+                mark.unlink(missing_ok=True)
         if process.returncode != 0:
             raise JobError(_last_word(journal, start, process.returncode))
 
@@ -212,6 +216,25 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
                 process.wait(3.0)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+
+
+def _born(pid: int) -> str:
+    """Return when a process began, in the system's own count; empty where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _end_orphan(mark: Path) -> None:
+    """End what a server that was killed left running for a case, if it is that very process."""
+    try:
+        pid, _, born = mark.read_text("ascii").partition(" ")
+    except OSError:
+        return
+    if born and _born(int(pid)) == born:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(int(pid), signal.SIGKILL)
 
 
 def _last_word(journal: Path, start: int, code: int) -> str:

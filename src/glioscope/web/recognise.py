@@ -14,8 +14,8 @@ from pathlib import Path
 from glioscope.cases import SEQUENCES, Case, case_of_files, naming_scheme, scan_cases
 from glioscope.errors import CaseError, GeometryError, GlioscopeError
 from glioscope.geometry import Grid
-from glioscope.raw.archive import dicom_files
 from glioscope.raw.dicom import read_dicom
+from glioscope.raw.find import find_dicom
 from glioscope.raw.words import FLAIR, T1, T2, WITH_CONTRAST, WITHOUT_CONTRAST, find, plain
 from glioscope.runs import write_json
 from glioscope.volumes import VolumeFile, read_grid
@@ -58,8 +58,10 @@ def recognise(received: Received) -> list[Proposal]:
     """
     folder = received.folder
     for archive in [folder / name for name in list(received.names) if name.lower().endswith(".zip")]:
-        if zipfile.is_zipfile(archive):
-            unpack_nifti(archive, received)
+        if not zipfile.is_zipfile(archive):
+            shown = received.names[archive.relative_to(folder).as_posix()]
+            raise CaseError(f"{shown}: is no zip, or one that was cut off; make it again")
+        unpack_nifti(archive, received)
     files = [name for name in received.names if name.lower().endswith((".nii", ".nii.gz"))]
     if not files:
         return [_dicom(received)]
@@ -197,10 +199,11 @@ def _dicom(received: Received) -> Proposal:
     """Return a patient whose series are still to be read, or raise `CaseError` where nothing is DICOM."""
     source = dicom_source(received.folder)
     try:
-        with dicom_files(source) as files:
-            found = bool(files.paths)
+        found = find_dicom(source)
     except CaseError as error:
         raise CaseError(_problem(error, source)) from error
+    if len(found) > 1:
+        raise CaseError(f"the upload holds DICOM of {len(found)} patients; upload one at a time")
     if not found:
         shown = ", ".join(list(received.names.values())[:3])
         more = f" and {len(received.names) - 3} more" if len(received.names) > 3 else ""

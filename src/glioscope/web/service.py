@@ -95,6 +95,7 @@ class Service:
         try:
             for proposal in proposals:
                 row = self._row(proposal)
+                rows.append(row)
                 home = self.store.folder(row.key)
                 home.mkdir(mode=0o700)
                 if len(proposals) == 1:
@@ -102,7 +103,6 @@ class Service:
                 else:
                     _move(folder, home / "input", [scan.file for scan in proposal.scans])
                 self.store.add(row)
-                rows.append(row)
         except OSError as error:
             self._drop(rows)
             raise UploadError(507, f"the upload cannot be kept ({error.strerror}); nothing was kept") from error
@@ -119,6 +119,7 @@ class Service:
 
     def _drop(self, rows: Sequence[CaseRow]) -> None:
         for row in rows:
+            shutil.rmtree(self.store.folder(row.key), ignore_errors=True)
             with contextlib.suppress(GlioscopeError):
                 self.store.remove(row.key)
 
