@@ -53,8 +53,7 @@ print(prepared.image.shape, "from", prepared.image.min(), "to", prepared.image.m
 # %% [markdown]
 # ## Look
 #
-# Always, before anything is trained. The reference holds three regions, each inside the one before: whole tumour,
-# tumour core, enhancing tumour.
+# Always. The reference holds three regions, each inside the one before: whole tumour, tumour core, enhancing tumour.
 
 
 # %%
@@ -95,9 +94,9 @@ print(len(fold.train), "patients to train on;", "held out:", ", ".join(fold.vali
 
 # %%
 draw_curves(run.fold(0) / "history.csv", WORK / "curves.png")
-plt.figure(figsize=(11, 6.4))
-plt.imshow(plt.imread(WORK / "curves.png"))
-plt.axis("off")
+figure, axis = plt.subplots(figsize=(11, 6.4))
+axis.imshow(plt.imread(WORK / "curves.png"))
+axis.axis("off")
 plt.show()
 
 # %% [markdown]
@@ -110,13 +109,10 @@ plt.show()
 held_out = fold.validation[0]
 glioscope.segment(DATA / held_out, WORK / "out", model=run.fold(0) / "model")
 seen = glioscope.load_case(DATA / held_out)
-pictures = {
-    "Reference": seen.reference,
-    "Prediction": read_labels(WORK / "out" / held_out / "segmentation.nii.gz").data,
-}
+found = read_labels(WORK / "out" / held_out / "segmentation.nii.gz").data
 k = int((seen.reference > 0).sum((0, 1)).argmax())
 figure, axes = plt.subplots(1, 2, figsize=(8, 4))
-for axis, (title, labels) in zip(axes, pictures.items(), strict=True):
+for axis, title, labels in zip(axes, ("Reference", "Prediction"), (seen.reference, found), strict=True):
     show(axis, seen.images["t2f"], [labels > 0, (labels == 1) | (labels == 3), labels == 3], title, k)
 plt.show()
 

@@ -33,7 +33,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     brain = ((index / (np.array(SHAPE) / 2.2)) ** 2).sum(axis=-1) <= 1
     labels = np.zeros(SHAPE, np.uint8)
     labels[28:40, 20:36, 12:28], labels[31:37, 24:32, 16:24] = 2, 3
-    labels[12:15, 24:27, 18:21] = 3
+    labels[12:16, 24:28, 18:22] = 3
     levels = {"t1n": 90, "t1c": 120, "t2f": 150}
     images: dict[str, NDArray[np.float32]] = {
         name: np.where(brain, rng.normal(level, 8, SHAPE) + 50 * (labels > 0), 0).astype(np.float32)
@@ -224,3 +224,67 @@ def test_every_control_has_a_name(page: Any) -> None:
             && !e.textContent.trim()).length"""
     )
     assert unnamed == 0
+
+
+def test_the_table_of_lesions_leads_into_the_viewer(page: Any) -> None:
+    buttons = page.get_by_role("button", name="Show lesion")
+    assert buttons.count() == 2
+    places = []
+    for n in range(2):
+        buttons.nth(n).click()
+        pixels(page)
+        places.append(at(page))
+        assert page.evaluate("document.activeElement.tagName") == "CANVAS"
+        assert "segmentation: enhancing tumour" in page.locator("#v-readout").inner_text()
+    assert places[0] != places[1]
+
+
+def test_the_legend_says_what_is_shown(page: Any) -> None:
+    legend = page.locator("#v-legend")
+    assert "whole tumour" in legend.inner_text()
+    page.locator("#v-layers").get_by_label("Difference", exact=True).check(force=True)
+    pixels(page)
+    assert "missed by the segmentation" in legend.inner_text()
+    assert "whole tumour" not in legend.inner_text()
+    page.keyboard.press("o")
+    pixels(page)
+    assert not legend.inner_text()
+
+
+def test_text_stands_out_from_its_ground(page: Any) -> None:
+    """At least 4.5 to 1, as WCAG 2 asks of text, for whatever is written on a plain ground."""
+    faint = page.evaluate(
+        """() => {
+            const levels = (text) => text.match(/[\\d.]+/g).map(Number);
+            const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+                .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+                .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+            const ground = (e) => {
+                for (; e; e = e.parentElement) {
+                    const colour = levels(getComputedStyle(e).backgroundColor);
+                    if (colour.length < 4 || colour[3] === 1) return colour;
+                }
+                return [255, 255, 255];
+            };
+            const found = [];
+            for (const e of document.querySelectorAll('body *')) {
+                const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+                if (!own || !e.checkVisibility() || e.disabled || /SCRIPT|STYLE|OPTION/.test(e.tagName)) continue;
+                if (e.closest('.frame, .canvas, .skip')) continue;
+                const [a, b] = [light(levels(getComputedStyle(e).color)), light(ground(e))];
+                const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+                if (ratio < 4.5) found.push(`${e.tagName} ${e.className}: ${ratio.toFixed(2)}`);
+            }
+            return found;
+        }"""
+    )
+    assert faint == []
+
+
+def test_it_prints_on_a_few_pages_without_the_viewer(page: Any) -> None:
+    page.emulate_media(media="print")
+    assert not page.locator("#viewer").is_visible()
+    assert page.get_by_text("Research use only").is_visible()
+    assert page.get_by_text("Measurements").is_visible()
+    printed = page.pdf(prefer_css_page_size=True)
+    assert 2 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 4

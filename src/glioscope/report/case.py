@@ -91,7 +91,7 @@ def write_case_report(
         "lesions": lesions,
         "agreement": {} if reference is None else _agreement(scene),
         "missing": loaded.case.missing,
-        "viewer": viewer_data(scene, at, lesions["rows"], lesions["region"]),
+        "viewer": viewer_data(scene, at, lesions["places"], lesions["region"]),
         "origin": _origin(summary, loaded),
         "provenance": flatten({k: v for k, v in summary.items() if k not in LAID_OUT}),
     }
@@ -195,12 +195,12 @@ def _origin(summary: Mapping[str, Any], loaded: LoadedCase) -> list[tuple[str, s
 
 
 def _main_lesions(measurements: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the lesions to list, largest first: of ET, else TC, else WT; specks below 0.05 ml only counted."""
+    """Return the lesions to list and go to, largest first: of ET, else TC, else WT; specks below 0.05 ml unlisted."""
     lesions = measurements.get("lesions") or {}
     region = next((name for name in ("ET", "TC", "WT") if lesions.get(name)), None)
     rows = lesions.get(region, []) if region else []
     listed = [lesion for lesion in rows if lesion["volume_ml"] >= 0.05][:12] or rows[:3]
-    return {"region": region, "rows": listed, "others": len(rows) - len(listed)}
+    return {"region": region, "rows": listed, "others": len(rows) - len(listed), "places": rows[:12]}
 
 
 def _write_thumbnail(path: Path, scene: im.Scene, at: tuple[int, int, int]) -> None:
