@@ -171,6 +171,14 @@ def test_another_brain_is_flagged(dates: dict[str, Made], tmp_path: Path) -> Non
     assert found["flags"][0]["severity"] == "error"
 
 
+def test_names_that_differ_weigh_little_where_the_brains_match(dates: dict[str, Made], tmp_path: Path) -> None:
+    """Folders are often named for the date."""
+    again = write_case(tmp_path / "april", dates["earlier"].truth, subject_id="april")
+    found = change(dates["earlier"].folder, again, tmp_path / "out", options=QUICK)
+    assert [(flag["code"], flag["severity"]) for flag in found["flags"]] == [("other-name", "info")]
+    assert not found["response"]["doubtful"]
+
+
 def test_page_is_complete_and_says_what_it_is(compared: tuple[dict[str, Any], Path]) -> None:
     page = write_change_report(compared[1]).read_text("utf-8")
     assert "Research use only" in page

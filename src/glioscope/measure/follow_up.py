@@ -19,7 +19,7 @@ from glioscope.errors import ConfigError
 from glioscope.geometry import Grid
 from glioscope.labels import REGIONS, regions_from_labels
 from glioscope.measure import rano
-from glioscope.measure.alignment import Alignment, align, as_they_lie, flag
+from glioscope.measure.alignment import SAME_BRAIN, Alignment, align, as_they_lie, flag
 from glioscope.measure.lesions import Group, describe_group, find_lesions, match_lesions
 from glioscope.measure.midline import SPECK_ML, Midline, find_midline
 from glioscope.measure.one_date import measure
@@ -101,9 +101,8 @@ def change(
     }
     found = _enhancing(before, now, alignment.matrix, _midline(measured["later"], now))
     dates = options.dates or (None, None)
-    flags = sorted(
-        [*alignment.flags, *_flags(before, now, regions, measured)], key=lambda f: SEVERITIES.index(f["severity"])
-    )
+    remarks = _flags(before, now, regions, measured, alignment.record.get("brain_overlap"))
+    flags = sorted([*alignment.flags, *remarks], key=lambda f: SEVERITIES.index(f["severity"]))
     content: dict[str, Any] = {
         "earlier": _described(before, dates[0], measured["earlier"]),
         "later": _described(now, dates[1], measured["later"]),
@@ -254,12 +253,19 @@ def _regions(
 
 
 def _flags(
-    before: Visit, now: Visit, masks: Mapping[str, NDArray[np.bool_]], measured: Mapping[str, Mapping[str, Any]]
+    before: Visit,
+    now: Visit,
+    masks: Mapping[str, NDArray[np.bool_]],
+    measured: Mapping[str, Mapping[str, Any]],
+    overlap: float | None,
 ) -> Iterable[dict[str, str]]:
-    """Yield what may mislead in a comparison of these two dates."""
+    """Yield what may mislead in a comparison of these two dates, whose aligned brains overlap so far (Dice)."""
     if before.subject_id != now.subject_id and None not in (before.subject_id, now.subject_id):
-        text = f"the dates are named for {before.subject_id} and {now.subject_id}; make sure that both are one patient"
-        yield flag("other-name", "warning", text)
+        names = f"the dates are named for {before.subject_id} and {now.subject_id}"
+        if (overlap or 0) >= SAME_BRAIN:
+            yield flag("other-name", "info", f"{names}; the aligned brains match as those of one person do")
+        else:
+            yield flag("other-name", "warning", f"{names}; make sure that both are one patient")
     models = [visit.summary.get("model", {}).get("sha256") for visit in (before, now)]
     if models[0] != models[1]:
         yield flag("other-model", "warning", "two networks segmented the two dates; part of the change may be theirs")
