@@ -6,6 +6,8 @@
 #   make install  only the set-up: .venv with the pinned packages and Glioscope itself
 #   make check    before a commit: format, lint, types, spelling, import order, fast tests (under a minute)
 #   make docs     the documentation in site/index.html, with the examples run (about ten minutes)
+#   make fuzz     the readers with mutated files, steered by coverage (MINUTES=10; installs atheris beside .venv)
+#   make audit    the pinned packages against the published list of weaknesses (needs the network)
 #   make format   mend what `check` can mend
 #   make clean    remove what these made, .venv apart
 
@@ -15,7 +17,7 @@ INSTALLED := .venv/.installed
 # Tests run on two workers; each keeps to one thread, or they would fight for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: install demo test test-long docs check lint fast format clean
+.PHONY: install demo test test-long docs fuzz audit check lint fast format clean
 
 install: $(INSTALLED)
 
@@ -39,6 +41,22 @@ test-long: $(INSTALLED)
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 GLIOSCOPE_DOCS_EXECUTE=true $(BIN)/mkdocs build --strict --quiet
+
+# One target after the other, a sixth of the time each; a defect stops it and leaves its bytes as fuzz/found/crash-*.
+MINUTES ?= 10
+FUZZ := nifti dicom archive config model summary
+fuzz: $(INSTALLED)
+	test -d fuzz/.packages || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target fuzz/.packages --requirement fuzz/requirements.txt
+	mkdir -p fuzz/found
+	cd fuzz/found && for target in $(FUZZ); do echo "== $$target"; \
+		OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/fuzz/.packages nice -n 10 $(CURDIR)/$(BIN)/python ../run.py $$target \
+		$$(($(MINUTES) * 10)) 2> $$target.log || { tail -n 40 $$target.log; exit 1; }; tail -n 1 $$target.log; done
+
+audit: $(INSTALLED)
+	test -d .audit || $(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 check: lint fast
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glioscope.cases import Case, scan_cases
-from glioscope.errors import CaseError, RunError
+from glioscope.errors import CaseError, GlioscopeError, RunError
 from glioscope.runs import Run, read_json, sha256_of, versions
 
 State = Literal["matches", "differs", "missing"]
@@ -65,17 +65,26 @@ def verify(place: Path, *, progress: OnProgress = lambda _done, _owner: None) ->
         The folder holds no record to verify, or a record is damaged.
     """
     inspector = _Inspector(progress)
+    try:
+        _inspect(place, inspector)
+    except GlioscopeError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of another form than ours
+        raise RunError(f"{place}: holds a record that is damaged ({error}); make the result again") from error
+    if not inspector.checks:
+        raise RunError(
+            f"{place}: holds no summary.json, model.json or run; give a folder that segment, train or export wrote"
+        )
+    return Verification(place=place, checks=tuple(inspector.checks), notes=tuple(sorted(inspector.notes)))
+
+
+def _inspect(place: Path, inspector: "_Inspector") -> None:
     if (place / "model.json").is_file():
         inspector.model_folder(place, place.resolve().name)
     else:
         if (place / "config.json").is_file():
             inspector.run(Run(place))
         inspector.cohort(place)
-    if not inspector.checks:
-        raise RunError(
-            f"{place}: holds no summary.json, model.json or run; give a folder that segment, train or export wrote"
-        )
-    return Verification(place=place, checks=tuple(inspector.checks), notes=tuple(sorted(inspector.notes)))
 
 
 class _Inspector:
