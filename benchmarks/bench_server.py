@@ -177,6 +177,36 @@ def crowd(address: str, keys: list[str], count: int, minutes: float) -> dict[str
     }
 
 
+def load(server: "subprocess.Popen[bytes]", address: str, case: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Do everything to a server that is starting, and return what was seen."""
+    client = Client(address)
+    while True:
+        try:
+            client.cases()
+            break
+        except OSError:
+            time.sleep(0.2)
+    watch = Watch(server.pid)
+    watch.start()
+    size = sum(path.stat().st_size for path in scans(case))
+    found: dict[str, Any] = {"processor": processor(), "case_mb": round(size / 1e6, 1)}
+    found["in_a_row"] = timed(lambda: in_a_row(client, case, options.row), client)
+    found["at_once"] = timed(lambda: at_once(address, case, options.once), client)
+    keys = [one["key"] for one in client.cases() if one["state"] == "done"]
+    found["crowd"] = crowd(address, keys, options.clients, options.minutes)
+    watch.ended.set()
+    watch.join()
+    quarter = len(watch.server_mb) // 4
+    early, late = sorted(watch.server_mb[:quarter]), sorted(watch.server_mb[-quarter:])
+    found["memory"] = {
+        "server_mb_at_most": round(max(watch.server_mb)),
+        "server_mb_median_first_quarter": round(early[len(early) // 2]),
+        "server_mb_median_last_quarter": round(late[len(late) // 2]),
+        "job_mb_at_most": round(watch.job_mb),
+    }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--row", type=int, default=20)
@@ -195,37 +225,11 @@ def main() -> None:
         command = [sys.executable, "-m", "glioscope", "serve", "--port", str(port), "--data", f"{folder}/data"]
         command += ["--model", str(options.model)] if options.model else []
         server = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert server.stdout is not None
-        server.stdout.readline()
-        address = f"http://127.0.0.1:{port}"
-        client = Client(address)
-        while True:
-            try:
-                client.cases()
-                break
-            except OSError:
-                time.sleep(0.2)
-        watch = Watch(server.pid)
-        watch.start()
-        found: dict[str, Any] = {
-            "processor": processor(),
-            "case_mb": round(sum(p.stat().st_size for p in scans(case)) / 1e6, 1),
-        }
-        found["in_a_row"] = timed(lambda: in_a_row(client, case, options.row), client)
-        found["at_once"] = timed(lambda: at_once(address, case, options.once), client)
-        keys = [one["key"] for one in client.cases() if one["state"] == "done"]
-        found["crowd"] = crowd(address, keys, options.clients, options.minutes)
-        watch.ended.set()
-        watch.join()
-        server.terminate()
-        server.wait()
-        early, late = watch.server_mb[: len(watch.server_mb) // 4], watch.server_mb[-len(watch.server_mb) // 4 :]
-        found["memory"] = {
-            "server_mb_at_most": round(max(watch.server_mb)),
-            "server_mb_median_first_quarter": round(sorted(early)[len(early) // 2]),
-            "server_mb_median_last_quarter": round(sorted(late)[len(late) // 2]),
-            "job_mb_at_most": round(watch.job_mb),
-        }
+        try:
+            found = load(server, f"http://127.0.0.1:{port}", case, options)
+        finally:
+            server.terminate()
+            server.wait()
     write_json(options.output, found)
     print(json.dumps({name: value for name, value in found.items() if name != "processor"}, indent=1))
 
