@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from glioscope.errors import CaseError
 from glioscope.geometry import Box, Grid
+from glioscope.phantom import PhantomConfig, phantom
 from glioscope.raw.registration import Registration, RegistrationConfig, head_mask, register, turn_about
 from glioscope.raw.resampling import (
     average,
@@ -168,6 +169,22 @@ def test_known_displacements_are_recovered(shift_mm: tuple[float, ...], degrees:
     assert found.problems == ()
     assert found.quality is not None
     assert found.quality.coverage > 0.9
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("pose", "turn"), [((20, -20, 20), (-20, 20, 20)), ((-20, 13, 5), (20, -4, -20))])
+def test_a_phantom_scanned_twice_is_found_within_a_millimetre(
+    pose: tuple[float, float, float], turn: tuple[float, float, float]
+) -> None:
+    """T1 with contrast, and T2 in 5 mm slices after the patient moved as far as is promised."""
+    still = phantom(3, PhantomConfig(shape=(128, 140, 108), spacing_mm=(1.8, 1.8, 1.8), orientation="RAS", skull=True))
+    thick = PhantomConfig(shape=(240, 240, 40), spacing_mm=(1, 1, 5), skull=True, pose_mm=pose, pose_degrees=turn)
+    moved = phantom(3, thick)
+    found = register(Volume(still.images["t1c"], still.grid), Volume(moved.images["t2w"], moved.grid))
+    points = np.c_[np.argwhere(still.brain), np.ones(still.brain.sum())] @ still.grid.affine.T
+    known = turn_about(np.zeros(3), turn, pose)
+    assert np.linalg.norm((points @ (found.matrix - known).T)[:, :3], axis=1).mean() < 1
+    assert found.problems == ()
 
 
 def test_the_same_scans_give_the_same_matrix() -> None:

@@ -154,10 +154,14 @@ def flags_of(route: RawRoute) -> list[Flag]:
     flags = []
     for code, scan in route.patient.scans.items():
         flags += [Flag(f"scan-{code}", "warning", f"{code}: {problem}") for problem in scan.problems]
-        thickest = max(scan.grid.spacing_mm)
-        if thickest > THICK_MM:
-            text = f"{code} has voxels up to {thickest:.2g} mm; slices thicker than {THICK_MM:g} mm hide small tumours"
-            flags.append(Flag(f"thick-slices-{code}", "warning", text))
+    thick = {code: max(scan.grid.spacing_mm) for code, scan in route.patient.scans.items()}
+    thick = {code: edge for code, edge in thick.items() if edge > THICK_MM}
+    if thick:
+        edges = ", ".join(f"{code} {edge:.2g} mm" for code, edge in thick.items())
+        text = (
+            f"voxels are long: {edges}; slices thicker than {THICK_MM:g} mm hide small tumours and coarsen every length"
+        )
+        flags.append(Flag("thick-slices", "warning", text))
     return [*flags, *(Flag("preparation", "warning", problem) for problem in route.prepared.problems)]
 
 
