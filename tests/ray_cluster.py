@@ -55,10 +55,10 @@ class TwoNodes:
                 self._start("head", "--head", *head)
                 self.add_node()
                 break
-            except subprocess.CalledProcessError as error:
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 self._kill("")
                 if attempt == 2:
-                    raise AssertionError(error.stderr.decode()) from error
+                    raise AssertionError((error.stderr or b"").decode()) from error
         return self
 
     def add_node(self) -> None:

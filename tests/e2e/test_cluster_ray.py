@@ -53,22 +53,33 @@ def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp
     assert max(Counter(entry["case"] for entry in second.events("done")).values()) == 1
 
 
+def killed_twice(cohort: Path, output: Path, address: str, dice: random.Random, nodes: TwoNodes | None) -> None:
+    """Segment a cohort while two things are killed at random moments; see that nothing is lost."""
+    driver = Driver(cohort, output, address)
+    for kind in dice.sample(["worker", "worker", "driver", *(["node"] if nodes else [])], 2):
+        driver.until_answered(dice.randint(1, 5))
+        time.sleep(dice.uniform(0, 0.2))
+        if kind == "worker":
+            kill(driver.worker())
+        elif kind == "node" and nodes is not None:
+            nodes.kill_second_node()
+        else:
+            driver.kill()
+            driver = Driver(cohort, output, address)
+    driver.finish()
+    nothing_lost(cohort, output)
+
+
 @pytest.mark.long
-def test_twenty_runs_with_random_kills_lose_nothing(cohort: Path, tmp_path: Path, nodes: TwoNodes) -> None:
+def test_twenty_runs_on_ray_with_random_kills_lose_nothing(cohort: Path, tmp_path: Path, nodes: TwoNodes) -> None:
     dice = random.Random(0)
     for run in range(20):
         nodes.add_node()
-        output = tmp_path / str(run)
-        driver = Driver(cohort, output, nodes.address)
-        for kind in dice.sample(["worker", "worker", "driver", "node"], 2):
-            driver.until_answered(dice.randint(1, 5))
-            time.sleep(dice.uniform(0, 0.2))
-            if kind == "worker":
-                kill(driver.worker())
-            elif kind == "node":
-                nodes.kill_second_node()
-            else:
-                driver.kill()
-                driver = Driver(cohort, output, nodes.address)
-        driver.finish()
-        nothing_lost(cohort, output)
+        killed_twice(cohort, tmp_path / str(run), nodes.address, dice, nodes)
+
+
+@pytest.mark.long
+def test_twenty_runs_on_this_machine_with_random_kills_lose_nothing(cohort: Path, tmp_path: Path) -> None:
+    dice = random.Random(1)
+    for run in range(20):
+        killed_twice(cohort, tmp_path / str(run), "local", dice, None)
