@@ -16,12 +16,14 @@ import glioscope
 from glioscope.cli import app
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.geometry import Grid
+from glioscope.labels import SCHEMES
 from glioscope.measure import ChangeOptions, change
-from glioscope.measure.visits import load_visit
+from glioscope.measure.alignment import align
+from glioscope.measure.visits import Visit, load_visit
 from glioscope.phantom import Phantom, PhantomConfig, phantom, tumour
-from glioscope.raw.registration import RegistrationConfig
+from glioscope.raw.registration import Quality, Registration, RegistrationConfig
 from glioscope.report.change import ruler, write_change_report
-from glioscope.volumes import read_labels, write_volume
+from glioscope.volumes import Volume, VolumeFile, read_labels, write_volume
 
 COARSE = PhantomConfig(shape=(96, 112, 96), spacing_mm=(2.0, 2.0, 2.0), tumour="multifocal")
 POSE: dict[str, Any] = {"pose_mm": (7.0, -4.0, 5.0), "pose_degrees": (4.0, -5.0, 8.0)}
@@ -350,6 +352,58 @@ def test_unusable_places_are_named(dates: dict[str, Made], tmp_path: Path) -> No
     write_volume(tmp_path / "gtv.nii.gz", labels_of({LESION: 1}), ONE_MM)
     with pytest.raises(LabelError, match="needs a glioma scheme"):
         change(tmp_path / "gtv.nii.gz", good, tmp_path / "out", options=ChangeOptions(scheme="brats2024-men-rt"))
+
+
+def visit_with(tmp_path: Path, code: str) -> Visit:
+    """A date with one scan of a box of a head, no tumour."""
+    inside = np.zeros(ONE_MM.shape, np.float32)
+    inside[4:36, 4:36, 4:20] = 100
+    write_volume(tmp_path / f"{code}.nii.gz", inside, ONE_MM)
+    labels = Volume(np.zeros(ONE_MM.shape, np.uint8), ONE_MM)
+    return Visit(
+        name=code,
+        source=tmp_path / "seg.nii.gz",
+        subject_id=None,
+        labels=labels,
+        scheme=SCHEMES["brats2023"],
+        scans={code: VolumeFile(tmp_path / f"{code}.nii.gz")},
+        summary={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("quality", "problems", "flags"),
+    [
+        ({}, (), []),
+        ({"coverage": 0.8}, (), ["coverage"]),
+        ({}, ("the alignment is doubtful",), ["alignment"]),
+    ],
+)
+def test_a_doubtful_alignment_is_flagged(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quality: dict[str, float],
+    problems: tuple[str, ...],
+    flags: list[str],
+) -> None:
+    """The search is replaced by its answer; the dates have no sequence in common."""
+    monkeypatch.setattr("glioscope.measure.alignment.register", answer(quality, problems))
+    found = align(visit_with(tmp_path, "t2f"), visit_with(tmp_path, "t1n"))
+    assert [flag["code"] for flag in found.flags] == flags
+    assert found.record["sequences"] == {"earlier": "t2f", "later": "t1n"}
+    assert found.record["brain_overlap"] == 1
+
+
+def test_dates_that_hardly_overlap_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glioscope.measure.alignment.register", answer({"coverage": 0.3}, ()))
+    with pytest.raises(CaseError, match="shows 30% of the head"):
+        align(visit_with(tmp_path, "t2f"), visit_with(tmp_path, "t1n"))
+
+
+def answer(quality: dict[str, float], problems: tuple[str, ...]) -> Callable[..., Registration]:
+    usual = {"mutual_information": 0.6, "contrast": 0.3, "coverage": 1.0, "shift_mm": 0.0, "turn_degrees": 0.0}
+    found = Registration(matrix=np.eye(4), quality=Quality(**{**usual, **quality}), problems=problems)
+    return lambda *_args, **_kwargs: found
 
 
 def test_scans_are_found_in_a_folder_that_moved(dates: dict[str, Made], tmp_path: Path) -> None:

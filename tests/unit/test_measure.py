@@ -12,6 +12,7 @@ from glioscope.geometry import Grid, reorient
 from glioscope.labels import scheme_named
 from glioscope.measure import measure
 from glioscope.measure.midline import find_midline
+from glioscope.measure.rano import BY_DIAMETERS, BY_VOLUME, Rule, Sizes, category, percent
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.scan import head_affine
 
@@ -280,3 +281,36 @@ def test_shape_mismatch_and_unknown_label() -> None:
     labels[0, 0, 0] = 9
     with pytest.raises(LabelError, match=r"9 \(1 voxels\)"):
         measure(labels, ONE_MM, SCHEME)
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "code"),
+    [
+        *(
+            (BY_DIAMETERS, c, k)
+            for c, k in ((25, "PD"), (24.9, "SD"), (0, "SD"), (-49.9, "SD"), (-50, "PR"), (-99, "PR"))
+        ),
+        *((BY_VOLUME, c, k) for c, k in ((40, "PD"), (39.9, "SD"), (0, "SD"), (-64.9, "SD"), (-65, "PR"), (-99, "PR"))),
+    ],
+)
+def test_thresholds_of_rano(rule: Rule, change: float, code: str) -> None:
+    """Wen et al. 2023: 25 % and 50 % of the products of diameters, 40 % and 65 % of the volume, themselves included."""
+    sizes = Sizes(
+        earlier=1000,
+        later=1000 + 10 * change,
+        enhancing_earlier=True,
+        enhancing_later=True,
+        measurable_earlier=True,
+        new_measurable=False,
+        became_measurable=False,
+    )
+    found = category(sizes, rule)
+    assert found["code"] == code
+    assert found["percent"] == pytest.approx(change)
+    assert rule.quantity in found["rule"]
+
+
+def test_percent_of_nothing() -> None:
+    assert percent(0, 0) == 0
+    assert percent(0, 3) is None
+    assert percent(4, 0) == -100

@@ -60,7 +60,9 @@ def align(earlier: Visit, later: Visit, config: RegistrationConfig | None = None
     codes = _choose(earlier, later)
     before, now = earlier.read(codes[0]), later.read(codes[1])
     brain, other = brain_of(now), brain_of(before)
-    still = (np.ones(now.data.shape, bool) if brain is None else brain) & (later.labels.data == 0)
+    everywhere = np.ones(now.data.shape, bool)
+    still = (everywhere if brain is None else brain) & (later.labels.data == 0)
+    still = still if still.any() else everywhere
     found = register(now, before, config, mask=still)
     names = f"{earlier.name} and {later.name}"
     quality = found.quality
