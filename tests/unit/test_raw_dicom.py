@@ -375,6 +375,19 @@ def test_a_zip_that_swells_beyond_all_bounds_is_refused(series_zip, monkeypatch)
         read_dicom(series_zip)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_table_of_contents_that_fills_memory_is_refused(series_zip, monkeypatch, wide):
+    read_dicom(series_zip)
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 500)
+    if wide:  # as zip64 does: the small field says nothing, the wide one stands before it
+        raw = series_zip.read_bytes()
+        end = raw.rfind(b"PK\x05\x06")
+        record = b"PK\x06\x06" + bytes(36) + (10**9).to_bytes(8, "little") + bytes(8)
+        series_zip.write_bytes(raw[:end] + record + raw[end : end + 12] + b"\xff" * 4 + raw[end + 16 :])
+    with pytest.raises(CaseError, match=r"table of contents has .* too many files for one patient"):
+        read_dicom(series_zip)
+
+
 def test_many_small_bombs_are_one_large_one(series_zip, tmp_path, monkeypatch):
     """Each is small enough to be let through; all together they fill a disk."""
     monkeypatch.setattr(archive, "FREE_TOTAL_BYTES", 3_000_000)

@@ -5,6 +5,7 @@ folder of its own, so there is no path to climb out by. Sizes are counted while 
 own table can lie.
 """
 
+import struct
 import tempfile
 import zipfile
 from collections import Counter
@@ -27,6 +28,8 @@ FREE_BYTES = 32 * 1024**2
 MAX_TOTAL_RATIO = 50
 """The same for a whole zip beyond `FREE_TOTAL_BYTES`, or many small bombs would make a large one."""
 FREE_TOTAL_BYTES = 1024**3
+MAX_DIRECTORY_BYTES = 64 * 1024**2
+"""A zip's table of contents, which Python reads whole and makes ten times as large: some 400,000 names."""
 _CHUNK = 1024**2
 _HEAD = 132
 
@@ -150,6 +153,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def _unpack(source: Path, folder: Path) -> Files:
+    require_small_directory(source)
     paths, left_out, total = [], _LeftOut(), 0
     allowed = min(MAX_BYTES, max(FREE_TOTAL_BYTES, MAX_TOTAL_RATIO * source.stat().st_size))
     try:
@@ -179,6 +183,26 @@ def _unpack(source: Path, folder: Path) -> Files:
     except Exception as error:  # whatever the parser of foreign bytes raises, the zip is to blame
         raise CaseError(f"{source}: the zip cannot be unpacked ({error}); copy it again or give the folder") from error
     return Files(tuple(paths), left_out.summary())
+
+
+def require_small_directory(path: Path) -> None:
+    """Raise `CaseError` if a zip's table of contents would not fit memory: 40 million empty names are a 2 GB zip."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 2**16 - 128))
+        end = file.read()
+    place = end.rfind(b"PK\x05\x06")
+    if place < 0 or len(end) < place + 16:
+        return  # no zip: who reads it says so
+    (directory,) = struct.unpack_from("<L", end, place + 12)
+    wide = end.rfind(b"PK\x06\x06", 0, place)  # of zip64, with 8 bytes for the size
+    if wide >= 0 and len(end) >= wide + 48:
+        directory = max(directory % 0xFFFFFFFF, *struct.unpack_from("<Q", end, wide + 40))
+    if directory > MAX_DIRECTORY_BYTES:
+        raise CaseError(
+            f"{path}: its table of contents has {directory / 1024**2:,.0f} MB, too many files for one patient; give "
+            "the folder itself"
+        )
 
 
 def _refusal(member: zipfile.ZipInfo) -> str:

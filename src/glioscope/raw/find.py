@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from glioscope.errors import CaseError, DependencyError, GlioscopeError
-from glioscope.raw.archive import starts_like_dicom, walk
+from glioscope.raw.archive import require_small_directory, starts_like_dicom, walk
 from glioscope.raw.identity import identity_words, patient_of
 from glioscope.raw.words import plain
 
@@ -165,6 +165,7 @@ def _first_headers(files: Iterable[Path]) -> Iterator[Any]:
 def _zip(path: Path) -> _Place | None:
     """Return what the first DICOM member says; its bytes are read no further than a header needs."""
     try:
+        require_small_directory(path)
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if not m.is_dir() and not m.flag_bits & 1]
             members = [m for m in members if Path(m.filename).suffix.lower() not in _OTHER]

@@ -9,7 +9,6 @@ import shutil
 import time
 import unicodedata
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -20,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from glioscope.errors import CaseError
+from glioscope.raw.archive import require_small_directory
 from glioscope.web.settings import GIB, ServerConfig
 
 DEPTH = 4
@@ -280,6 +280,7 @@ def unpack_nifti(archive: Path, received: Received) -> bool:
     UploadError
         It holds too much.
     """
+    require_small_directory(archive)
     try:
         with zipfile.ZipFile(archive) as packed:
             members = [m for m in packed.infolist() if m.filename.lower().endswith((".nii", ".nii.gz"))]
@@ -293,10 +294,12 @@ def unpack_nifti(archive: Path, received: Received) -> bool:
                     while chunk := source.read(_CHUNK):
                         received.count(len(chunk))
                         target.write(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise CaseError(f"{archive.name}: the zip cannot be unpacked ({error}); make it again") from error
+    except (CaseError, UploadError):
+        raise
     except OSError as error:
         raise UploadError(507, f"the zip cannot be unpacked ({error.strerror}); nothing was kept") from error
+    except Exception as error:  # whatever the parser of foreign bytes raises, the zip is to blame
+        raise CaseError(f"{archive.name}: the zip cannot be unpacked ({error}); make it again") from error
     archive.unlink()
     received.names.pop(archive.relative_to(received.folder).as_posix(), None)
     return True
