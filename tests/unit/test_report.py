@@ -321,6 +321,21 @@ def test_run_report(tmp_path: Path) -> None:
         assert words in page, words
 
 
+def test_run_beside_another(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        fold = tmp_path / name / "fold_0"
+        fold.mkdir(parents=True)
+        (fold / "history.csv").write_text(HISTORY, encoding="utf-8")
+    evaluation(tmp_path / "two" / "fold_0" / "evaluation")
+    page = write_run_report(tmp_path / "one", beside=tmp_path / "two").read_text(encoding="utf-8")
+    assert_complete(page)
+    assert "one beside two" in page
+    assert "Box plots of Dice for each region and run" in page
+    assert "beside" not in write_run_report(tmp_path / "one").read_text(encoding="utf-8")
+    with pytest.raises(RunError, match=r"empty: has no fold_\*/history.csv"):
+        write_run_report(tmp_path / "one", beside=tmp_path / "empty")
+
+
 def test_run_without_history(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="glioscope train"):
         write_run_report(tmp_path)

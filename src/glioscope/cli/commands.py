@@ -445,13 +445,18 @@ def compare(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="What segment, change, train or evaluate wrote.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="What segment, change, train or evaluate wrote.")],
+    beside: Annotated[
+        Path | None, typer.Option(help="For a run: another run to draw next to it.", show_default=False)
+    ] = None,
+) -> None:
     """Write the HTML again, from what is on disk."""
     from glioscope.report import write_change_report, write_evaluation_report, write_run_report
     from glioscope.segmentation import rewrite_reports
 
     if (folder / "config.json").is_file():
-        written: tuple[Path, ...] = (write_run_report(folder),)
+        written: tuple[Path, ...] = (write_run_report(folder, beside=beside),)
     elif (folder / "cases.csv").is_file():
         written = (write_evaluation_report(folder),)
     elif (folder / "change.json").is_file():

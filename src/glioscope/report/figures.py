@@ -125,6 +125,29 @@ def _line(axis: Axes, history: Columns, column: str, label: str, colour: str, *,
     axis.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
 
 
+def beside_figure(histories: Mapping[str, Columns]) -> Figure:
+    """Return the validation Dice of several trainings over their minutes of training, mean of the regions.
+
+    Parameters
+    ----------
+    histories : mapping
+        Name to the columns of a `history.csv`; one without a validation leaves no line.
+    """
+    figure = new_figure(6.4, 3.3)
+    axis = figure.subplots()
+    for (name, history), colour in zip(histories.items(), METHODS * len(histories), strict=False):
+        dice = history.get("val_dice", np.array([]))
+        known = np.isfinite(dice)
+        if known.any():
+            minutes = history["seconds"][known] / 60
+            axis.plot(minutes, dice[known], color=colour, linewidth=1.8, marker="o", markersize=3.5, label=name)
+    axis.set_ylim(0, 1)
+    axis.set_xlabel("minutes of training", color=MUTED)
+    axis.set_ylabel("validation Dice, mean", color=MUTED)
+    _finish(axis)
+    return figure
+
+
 def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Return the mean of the last `width` values at each place (of fewer at the start)."""
     total = np.cumsum(np.concatenate([[0.0], values]))
@@ -181,6 +204,8 @@ def box_figure(groups: Mapping[str, Mapping[str, Sequence[float]]], *, label: st
         axis.set_ylim(bottom=0)
     _finish(axis)
     axis.grid(visible=False, axis="x")
+    if len(methods) > 1:  # above the boxes, where it hides no case
+        axis.legend(frameon=False, fontsize=8.5, labelcolor=TEXT, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
     return figure
 
 

@@ -1,5 +1,6 @@
 """The page of a training: its curves, what the network saw, what it drew, how well it did."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from PIL import Image
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import RunError
+from glioscope.evaluation import read_rows
 from glioscope.geometry import Grid, cut, reorient
-from glioscope.labels import regions_from_labels, scheme_named
+from glioscope.labels import REGIONS, regions_from_labels, scheme_named
 from glioscope.preprocessing import PreparedCase, load_prepared
 from glioscope.report import images as im
-from glioscope.report.figures import chart, curves_figure, read_history
+from glioscope.report.figures import beside_figure, box_figure, chart, curves_figure, has_values, read_history
 from glioscope.report.page import (
     Still,
     comparison_stills,
@@ -24,7 +26,7 @@ from glioscope.report.page import (
     still,
     write_page,
 )
-from glioscope.report.scores import score_charts
+from glioscope.report.scores import main_protocol, score_charts
 from glioscope.volumes import atomic_path, read_labels
 
 SHOWN_CASES = 3
@@ -33,7 +35,7 @@ SHOWN_SAMPLES = 12
 """Pictures of predictions over epochs that are shown, evenly chosen."""
 
 
-def write_run_report(run_folder: Path) -> Path:
+def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
     """Write `report.html` of a training run, and return its path.
 
     Parameters
@@ -42,6 +44,8 @@ def write_run_report(run_folder: Path) -> Path:
         As `train` writes it: `fold_*/history.csv`; used where there: `config.json`, `record.json`, `prepared/`,
         `fold_*/samples/` (pictures over epochs), `fold_*/validation/` (segmentations of held-out cases) and any
         `cases.csv` of an evaluation.
+    beside : Path, optional
+        Another run, whose validation curve and scores are drawn next to this one's.
 
     Raises
     ------
@@ -51,6 +55,7 @@ def write_run_report(run_folder: Path) -> Path:
     folds = sorted(path.parent for path in run_folder.glob("fold_*/history.csv"))
     if not folds:
         raise RunError(f"{run_folder}: has no fold_*/history.csv; 'glioscope train' writes it")
+    other = None if beside is None else _beside(run_folder, beside)
     config = read_record(run_folder / "config.json")
     sequences = _sequences(config)
     page = run_folder / "report.html"
@@ -64,12 +69,35 @@ def write_run_report(run_folder: Path) -> Path:
             "prepared": _prepared_rows(run_folder / "prepared", sequences),
             "predictions": _prediction_rows(run_folder, folds, sequences),
             "scores": [score_charts(path) for path in sorted(run_folder.rglob("cases.csv"))[:6]],
+            "beside": other,
             "names": ("WT", "TC", "ET"),
             "config": flatten(config),
             "record": flatten({k: v for k, v in read_record(run_folder / "record.json").items() if k != "cases"}),
         },
     )
     return page
+
+
+def _beside(run_folder: Path, other: Path) -> dict[str, Any]:
+    """Return charts of two runs: validation Dice over time, and Dice per region of the cases each has scored."""
+    runs = {run_folder.resolve().name: run_folder, other.resolve().name: other}
+    if len(runs) < 2:
+        runs = {str(run_folder): run_folder, str(other): other}
+    first = {name: next(iter(sorted(run.glob("fold_*/history.csv"))), None) for name, run in runs.items()}
+    if lacking := [name for name, history in first.items() if history is None]:
+        raise RunError(f"{lacking[0]}: has no fold_*/history.csv; 'glioscope train' writes it")
+    scores: dict[str, dict[str, list[float]]] = {region: {} for region in REGIONS}
+    for name, run in runs.items():
+        rows = [row for table in sorted(run.glob("fold_*/evaluation/cases.csv")) for row in read_rows(table)]
+        protocol = main_protocol(rows)
+        for region in REGIONS:
+            own = [row for row in rows if row.protocol == protocol and row.region == region]
+            scores[region][name] = [row.scores.get("dice", math.nan) for row in own]
+    return {
+        "names": list(runs),
+        "curves": chart(beside_figure({name: read_history(path) for name, path in first.items() if path})),
+        "boxes": chart(box_figure(scores, label="Dice")) if has_values(scores) else None,
+    }
 
 
 def draw_sample(prepared: PreparedCase, sequences: Sequence[str], prediction: NDArray[np.bool_], path: Path) -> None:
