@@ -376,6 +376,20 @@ def test_a_broken_scan_cannot_be_chosen_and_a_waiting_case_not_started(
     assert client.post(path, json={"choice": case["choice"]}).status_code == 409
 
 
+def test_a_failure_names_the_users_own_file(client: TestClient, case_files: dict[str, bytes]) -> None:
+    (case,) = send(client, {f"Müller {name}": body for name, body in case_files.items()}, start="1").json()
+    service = service_of(client)
+    job = service.store.take()
+    assert job is not None
+    name = f"case/{service.case(case['key']).case_id}/{service.case(case['key']).case_id}-t1c.nii.gz"
+    service._failed(job, f"{name}: voxels cannot be read")
+    answer = client.get(f"/api/cases/{case['key']}").json()
+    assert answer["state"] == "failed"
+    assert answer["message"] == "Müller BraTS-GLI-00001-000-t1c.nii.gz: voxels cannot be read"
+    again = client.post(f"/api/cases/{case['key']}/start", json={"choice": case["choice"]})
+    assert again.json()["state"] == "queued"
+
+
 # results and versions
 
 

@@ -298,7 +298,17 @@ class Service:
         if job.task == "change":
             self.store.finish(job, failure=reason)
         else:
+            reason = self._in_the_users_words(job.key, reason)
             self.store.finish(job, failure=reason, state="failed", message=reason)
+
+    def _in_the_users_words(self, key: str, reason: str) -> str:
+        """Return why a job failed, with the names that the files came with."""
+        row = self.case(key)
+        for code, place in row.choice.items():
+            if place < len(row.scans):
+                for suffix in (".nii.gz", ".nii"):
+                    reason = reason.replace(f"case/{row.case_id}/{row.case_id}-{code}{suffix}", row.scans[place].name)
+        return reason
 
 
 def _service(request: Request) -> Service:
