@@ -8,6 +8,7 @@ ends it afterwards. Needs the extra `web`.
 
 import argparse
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -217,6 +218,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/server.json"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is ended too
     with tempfile.TemporaryDirectory() as folder:
         case = options.case or write_phantoms(Path(folder) / "phantoms", 1)[0]
         with socket.socket() as free:
