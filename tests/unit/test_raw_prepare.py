@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from glioscope.cases import load_case
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
@@ -26,7 +27,7 @@ from glioscope.raw.prepare import (
     write_prepared,
 )
 from glioscope.raw.registration import RegistrationConfig, turn_about
-from glioscope.raw.resampling import read_transform, resample
+from glioscope.raw.resampling import itk_transform, resample
 from glioscope.raw.scan import RawPatient, RawScan
 from glioscope.volumes import Volume
 
@@ -240,8 +241,10 @@ def test_files_are_a_case_that_can_be_read(moved: tuple[PreparedRaw, np.ndarray]
     assert read.case.case_id == case.case_id == "p-1"
     for code in ("t1c", "t2f"):
         assert np.array_equal(read.images[code], prepared.images[code])
-        transform = read_transform(tmp_path / "p-1" / f"p-1-{code}.tfm")
-        assert transform == pytest.approx(prepared.registrations[code].matrix, abs=1e-6)
+        written = sitk.ReadTransform(str(tmp_path / "p-1" / f"p-1-{code}.tfm"))
+        wanted = itk_transform(prepared.registrations[code].matrix)
+        for point in ((0.0, 0.0, 0.0), (40.0, -30.0, 20.0)):
+            assert written.TransformPoint(point) == pytest.approx(wanted.TransformPoint(point), abs=1e-5)
     record = json.loads((tmp_path / "p-1" / "prepare.json").read_text("utf-8"))
     assert record["reference"] == "t1c"
     assert record["sequences"]["t2f"]["registration"]["quality"]["coverage"] > 0.9

@@ -7,7 +7,6 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from glioscope.errors import CaseError
 from glioscope.geometry import Box, Grid
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.raw.registration import Registration, RegistrationConfig, head_mask, register, turn_about
@@ -17,7 +16,6 @@ from glioscope.raw.resampling import (
     from_itk,
     isotropic_grid,
     itk_transform,
-    read_transform,
     resample,
     shrink,
     to_itk,
@@ -133,14 +131,7 @@ def test_transform_file_is_what_itk_programs_read(tmp_path: Path) -> None:
     x, y, z = (matrix @ [4.0, 5.0, 6.0, 1.0])[:3]
     transform = sitk.ReadTransform(str(tmp_path / "scan.tfm"))
     assert transform.TransformPoint((-4.0, -5.0, 6.0)) == pytest.approx((-x, -y, z))
-    assert read_transform(tmp_path / "scan.tfm") == pytest.approx(matrix)
     assert itk_transform(matrix).TransformPoint((-4.0, -5.0, 6.0)) == pytest.approx((-x, -y, z))
-
-
-def test_a_file_that_is_no_transform_is_named(tmp_path: Path) -> None:
-    (tmp_path / "odd.tfm").write_text("hello")
-    with pytest.raises(CaseError, match=r"odd\.tfm: not a linear ITK transform"):
-        read_transform(tmp_path / "odd.tfm")
 
 
 def test_turn_about_keeps_its_centre_but_for_the_shift() -> None:

@@ -13,7 +13,6 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.errors import CaseError
 from glioscope.geometry import Box, Grid, cut
 from glioscope.volumes import Volume, atomic_path
 
@@ -66,25 +65,6 @@ def write_transform(path: Path, matrix: Matrix) -> None:
     """
     with atomic_path(path) as scratch:
         sitk.WriteTransform(itk_transform(matrix), str(scratch))
-
-
-def read_transform(path: Path) -> Matrix:
-    """Return the matrix of a linear ITK transform file.
-
-    Raises
-    ------
-    CaseError
-        The file is missing, or holds no linear transform.
-    """
-    try:
-        transform = sitk.AffineTransform(sitk.ReadTransform(str(path)))
-    except RuntimeError as error:
-        raise CaseError(f"{path}: not a linear ITK transform; give the .tfm that 'prepare' wrote") from error
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    columns = [np.array(transform.TransformPoint(tuple(axis))) - matrix[:3, 3] for axis in np.eye(3)]
-    matrix[:3, :3] = np.transpose(columns)
-    return FLIP @ matrix @ FLIP
 
 
 def resample(
