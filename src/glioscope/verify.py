@@ -20,8 +20,8 @@ from glioscope.errors import CaseError, GlioscopeError, RunError
 from glioscope.runs import Run, read_json, sha256_of, versions
 
 State = Literal["matches", "differs", "missing"]
-OnProgress = Callable[[int, str], None]
-"""Called with the number of files looked at, and the owner of the last one."""
+OnProgress = Callable[[int, int, str], None]
+"""Called with cases looked at, cases in all, and the id of the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Verification:
         return tuple(check for check in self.checks if check.state != "matches")
 
 
-def verify(place: Path, *, progress: OnProgress = lambda _done, _owner: None) -> Verification:
+def verify(place: Path, *, progress: OnProgress = lambda _done, _all, _case: None) -> Verification:
     """Hold every file that a result names against the checksum that was taken when the result was made.
 
     Parameters
@@ -112,7 +112,6 @@ class _Inspector:
 
     def _add(self, owner: str, what: str, path: Path, state: State) -> None:
         self.checks.append(FileCheck(owner=owner, what=what, path=path, state=state))
-        self._progress(len(self.checks), owner)
 
     def model_folder(self, folder: Path, owner: str) -> None:
         """Check the files that a model.json names."""
@@ -152,10 +151,12 @@ class _Inspector:
 
     def cohort(self, place: Path) -> None:
         """Check every case below a folder, and that each case of a cohort's table is there."""
-        for path in sorted(place.rglob("summary.json")):
+        paths = sorted(place.rglob("summary.json"))
+        for done, path in enumerate(paths, start=1):
             summary = read_json(path, what="summary")
             if isinstance(summary, dict) and "inputs" in summary:  # an evaluation writes a summary.json too
                 self._case(path, summary)
+            self._progress(done, len(paths), path.parent.name)
         for table in sorted(place.rglob("cohort.csv")):
             with table.open(newline="", encoding="utf-8") as file:
                 done = [row["case_id"] for row in csv.DictReader(file) if row.get("status") in ("done", "skipped")]

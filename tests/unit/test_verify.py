@@ -34,13 +34,13 @@ def edit(path: Path) -> None:
 
 
 def test_what_was_just_made_matches(cohort: Path) -> None:
-    seen: list[tuple[int, str]] = []
-    result = verify(cohort / "out", progress=lambda done, owner: seen.append((done, owner)))
+    seen: list[tuple[int, int, str]] = []
+    result = verify(cohort / "out", progress=lambda done, total, case_id: seen.append((done, total, case_id)))
     assert result.mismatches == ()
     assert result.notes == ()
     # A case: four inputs, model.json and the two files it names, and the segmentation.
     assert len(result.checks) == 2 * 8
-    assert seen[-1] == (16, "p1")
+    assert seen == [(1, 2, "p0"), (2, 2, "p1")]
 
 
 def test_a_changed_input_is_named_in_its_case_alone(cohort: Path) -> None:

@@ -476,7 +476,7 @@ def verify(
     from glioscope.verify import verify as run
 
     with Watch("verify") as watch:
-        found = run(folder, progress=lambda done, owner: watch(done, 0, owner, news=False))
+        found = run(folder, progress=lambda done, total, case_id: watch(done, total, case_id, news=False))
     rows = [(check.owner, check.what, check.state, str(check.path)) for check in found.mismatches]
     columns = ("case", "what", "state", "path")
     if as_json:
