@@ -152,11 +152,11 @@ class _Inspector:
     def cohort(self, place: Path) -> None:
         """Check every case below a folder, and that each case of a cohort's table is there."""
         paths = sorted(place.rglob("summary.json"))
-        for done, path in enumerate(paths, start=1):
+        for number, path in enumerate(paths, start=1):
             summary = read_json(path, what="summary")
             if isinstance(summary, dict) and "inputs" in summary:  # an evaluation writes a summary.json too
                 self._case(path, summary)
-            self._progress(done, len(paths), path.parent.name)
+            self._progress(number, len(paths), path.parent.name)
         for table in sorted(place.rglob("cohort.csv")):
             with table.open(newline="", encoding="utf-8") as file:
                 done = [row["case_id"] for row in csv.DictReader(file) if row.get("status") in ("done", "skipped")]
