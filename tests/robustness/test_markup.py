@@ -170,6 +170,7 @@ def scored(attacks: tuple[str, ...], offset: float) -> list[RegionScores]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")  # names as long as these leave charts no room
 def test_evaluation_and_comparison_pages(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text(rows_as_csv(scored(ATTACKS, 0.0)), encoding="utf-8")
     assert_harmless(write_evaluation_report(tmp_path).read_text("utf-8"))
