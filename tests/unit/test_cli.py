@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glioscope import __version__, cli, evaluation, segmentation
-from glioscope.cli import commands, main
+from glioscope.cli import main, networks
 from glioscope.cli.terminal import Watch, print_table
 from glioscope.errors import RunError
 from glioscope.geometry import Grid
@@ -199,10 +199,11 @@ def training(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     rooms = {
         "experiment": SimpleNamespace(TrainOptions=SimpleNamespace, train_run=train_run),
         "validation": SimpleNamespace(validate_run=validate_run, compare_runs=lambda _runs, output: output / "c.html"),
+        "training": SimpleNamespace(first_process=lambda: True),
         "demo": SimpleNamespace(run_demo=run_demo),
     }
-    monkeypatch.setattr(commands, "_training", rooms.__getitem__)
-    monkeypatch.setattr("glioscope.report.write_run_report", lambda run: run / "report.html")
+    monkeypatch.setattr(networks, "_training", rooms.__getitem__)
+    monkeypatch.setattr("glioscope.report.write_run_report", lambda run, **_: run / "report.html")
     monkeypatch.setattr("glioscope.report.draw_curves", lambda _history, _picture: None)
     return asked
 
@@ -259,14 +260,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def absent(name: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(commands, "import_module", absent)
+    monkeypatch.setattr(networks, "import_module", absent)
     assert main(["train", "data", "-o", "run"]) == 2
     assert "pip install 'glioscope[train]'" in capsys.readouterr().err
 
     def broken(name: str) -> None:
         raise ModuleNotFoundError("No module named 'glioscope.x'", name="glioscope.x")
 
-    monkeypatch.setattr(commands, "import_module", broken)
+    monkeypatch.setattr(networks, "import_module", broken)
     with pytest.raises(ModuleNotFoundError):
         main(["train", "data", "-o", "run"])
 

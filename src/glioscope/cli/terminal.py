@@ -3,10 +3,16 @@
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+import typer
 
 from glioscope.errors import printable
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if need be.")]
+"""An option that several commands share."""
 
 
 class Watch:
