@@ -1,6 +1,6 @@
 """Make the shipped model folder and its card from a validated run: how `src/glioscope/models/starter` was made.
 
-    python scripts/make_starter.py RUN src/glioscope/models/starter [--fold 0]
+    python scripts/make_starter.py RUN src/glioscope/models/starter [--fold 0] [--training TEXT]
 
 Everything on the card is measured here or was written by `glioscope train`, on the fold's held-out cases alone: scores
 with intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory.
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--training", help="in words, where the run went on from another's weights")
     options = parser.parse_args()
     run = Run(options.run)
     fold = run.fold(options.fold)
@@ -165,7 +166,8 @@ def main() -> None:
     card = {
         "network": spec.network,
         "parameters": spec.record["parameters"],
-        "training": f"{int(last['step'])} steps in {float(last['seconds']) / 60:.0f} minutes on a CPU",
+        "training": options.training
+        or f"{int(last['step'])} steps in {float(last['seconds']) / 60:.0f} minutes on a CPU",
         "trained_on": spec.record["trained_on"],
         "held_out": spec.record["held_out"],
         "scores": score_tables(rows, groups),
