@@ -26,11 +26,6 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from glioscope.cases import scan_cases
-from glioscope.evaluation import builtin_protocols, evaluate
-from glioscope.runs import provenance
-from glioscope.volumes import read_labels
-
 SHAPE = (240, 240, 155)
 REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 
@@ -61,6 +56,9 @@ def _reference(rng: np.random.Generator) -> np.ndarray:
 
 def make_pairs(folder: Path, count: int, references: Path | None) -> int:
     """Write pairs below a folder; return how many."""
+    from glioscope.cases import scan_cases
+    from glioscope.volumes import read_labels
+
     rng = np.random.default_rng(11)
     found = [c.reference for c in scan_cases(references)[0] if c.reference] if references else []
     count = min(count, len(found)) if references else count
@@ -97,6 +95,8 @@ def _version(name: str) -> str:
 
 def by_glioscope(folder: Path, cases: list[str]) -> None:
     """Evaluate under all protocols."""
+    from glioscope.evaluation import builtin_protocols, evaluate
+
     evaluate(folder / "predictions", folder / "references", folder / "out", builtin_protocols(), cases=cases)
 
 
@@ -138,6 +138,7 @@ def by_panoptica(folder: Path, cases: list[str]) -> None:
             _ = (result.sq_dsc, result.sq_hd95, result.sq_nsd)
 
 
+# Glioscope is imported where it is used: another package's Python has none.
 WORK: dict[str, Callable[[Path, list[str]], None]] = {
     "glioscope": by_glioscope,
     "monai": by_monai,
@@ -178,6 +179,9 @@ def main() -> None:
         WORK[options.work](options.folder, options.cases)
         print(json.dumps({**_usage(), "version": _version(options.work)}))
         return
+    from glioscope.evaluation import builtin_protocols
+    from glioscope.runs import provenance
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         count = make_pairs(folder, options.pairs, options.references)

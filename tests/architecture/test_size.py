@@ -4,8 +4,8 @@ import ast
 
 from architecture.source import functions, modules
 
-MODULE_LINES = 600
-"""400 is the aim; beyond 600 a module becomes a folder of modules."""
+MODULE_LINES = 460
+"""400 is the aim; well beyond it a module becomes a folder of modules."""
 FUNCTION_LINES = 50
 """Without docstring, blank lines and comments: the statements alone."""
 
