@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from glioscope import report
+from glioscope import measure, report
 from glioscope.cases import load_case
 from glioscope.errors import CaseError, GeometryError, LabelError, ModelError, RunError
 from glioscope.geometry import Grid
@@ -192,7 +192,7 @@ def test_a_defect_in_one_case_is_named_and_the_others_go_on(
 ) -> None:
     for n in range(2):
         write_tiny_case(tmp_path / "data", f"p{n}", seed=n)
-    true_measure, calls = steps.measure, []
+    true_measure, calls = measure.measure, []
 
     def fragile(*args: object, **kwargs: object) -> object:
         calls.append(1)
@@ -200,7 +200,7 @@ def test_a_defect_in_one_case_is_named_and_the_others_go_on(
             raise ZeroDivisionError("by zero")
         return true_measure(*args, **kwargs)
 
-    monkeypatch.setattr(steps, "measure", fragile)
+    monkeypatch.setattr(measure, "measure", fragile)
     first, second = segment(tmp_path / "data", tmp_path / "out", model=model, options=PLAIN).outcomes
     assert first.reason.startswith("defect, please report: ZeroDivisionError: by zero (test_segmentation.py:")
     assert second.status == "done"

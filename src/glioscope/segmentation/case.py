@@ -17,7 +17,6 @@ from glioscope.errors import CaseError, RunError
 from glioscope.geometry import Grid
 from glioscope.inference import InferenceConfig, predict_case, regions_from_probabilities
 from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_named
-from glioscope.measure import measure
 from glioscope.preprocessing import PreparedCase, prepare, restore
 from glioscope.quality import Flag, check_input, check_output, uncertainty
 from glioscope.quality.inputs import HEAD_ML
@@ -159,7 +158,8 @@ def skull_on(loaded: LoadedCase) -> str:
 
 
 def _content_ml(image: NDArray[np.float32], grid: Grid) -> float:
-    faces = [np.take(image, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    # Views of the six outer faces; np.take would copy the whole image into another order first.
+    faces = [image[(slice(None),) * axis + (end,)].ravel() for axis in range(3) for end in (0, -1)]
     background = np.median(np.concatenate(faces))
     return float(np.count_nonzero(image != background)) * grid.voxel_volume_ml
 
@@ -225,6 +225,8 @@ def finish(work: Work, engine: Engine, predicted: Predicted) -> CaseOutcome:
             write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
     outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
     lap("write")
+    from glioscope.measure import measure  # loaded by now, see `Worker.segment`
+
     measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
     lap("measure")
     flags = [*check_input(loaded, card=work.card), *_check_result(predicted)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +107,7 @@ class Worker:
         with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
             behind: Future[CaseOutcome] | None = None
             ahead = reader.submit(_attempt, cases[0], partial(read, self._work, cases[0]), strict=strict)
+            writer.submit(import_module, "glioscope.measure")  # large, and not needed before the first result
             try:
                 engine = self._load()  # while the first case is being read
                 for index, case in enumerate(cases):
