@@ -1,7 +1,6 @@
 """The page of a change between two dates in a real browser: from disk, without a network."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,32 +39,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ChangeOptions(aligned=True, earlier_scan=folder / "earlier.nii.gz", later_scan=folder / "later.nii.gz")
     change(folder / "earlier-seg.nii.gz", folder / "later-seg.nii.gz", folder / "out", options=options)
     return write_change_report(folder / "out")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page, ready, offline; a console message or a request to anywhere fails the test."""
-    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
-    view = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    view.on("console", lambda message: said.append(message.text))
-    view.on("pageerror", lambda error: said.append(str(error)))
-    view.on("request", lambda request: asked.append(request.url))
-    view.goto(page_file.as_uri())
-    view.wait_for_selector("#viewer[data-ready=all]")
-    yield view
-    context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def test_the_first_screen_says_what_changed(page: Any) -> None:

@@ -1,7 +1,6 @@
 """The report of a case in a real browser: from disk, without a network, by mouse and by keyboard."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,32 +50,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path, loaded, labels, scheme_named("brats2023"), {"engine": "test"}, reference=reference, uncertainty=unsure
     )
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page, ready, in a browser that is offline; a console message of any sort fails the test."""
-    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
-    view = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    view.on("console", lambda message: said.append(message.text))
-    view.on("pageerror", lambda error: said.append(str(error)))
-    view.on("request", lambda request: asked.append(request.url))
-    view.goto(page_file.as_uri())
-    view.wait_for_selector("#viewer[data-ready=all]")
-    yield view
-    context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def pixels(page: Any, plane: str = "axial") -> int:
