@@ -89,31 +89,35 @@ def packed_asset(name: str) -> str:
     return base64.b64encode((resources.files("glioscope.report") / "assets" / name).read_bytes()).decode("ascii")
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("glioscope.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def environment(package: str) -> Environment:
+    """Return what fills the templates of a room: every value is escaped, a name that is not given is an error."""
+    made = Environment(
+        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["number"] = number
-    environment.filters["words"] = words
-    environment.filters["chance"] = chance
-    environment.globals.update(
-        style=Markup(asset("page.css")),
-        script=lambda name: Markup(asset(name)),
-        packed=packed_asset,
+    made.filters["number"] = number
+    made.globals.update(
         json_data=json_data,
         colour_of=colour_of,
-        error_colours=ERROR_COLOURS,
         region_names=REGION_NAMES,
-        region_colours=REGION_COLOURS,
         sequence_names=SEQUENCE_NAMES,
         version=glioscope.__version__,
     )
-    return environment
+    return made
+
+
+@cache
+def _environment() -> Environment:
+    made = environment("glioscope.report")
+    made.filters["words"] = words
+    made.filters["chance"] = chance
+    made.globals.update(
+        style=Markup(asset("page.css")),
+        script=lambda name: Markup(asset(name)),
+        packed=packed_asset,
+        error_colours=ERROR_COLOURS,
+        region_colours=REGION_COLOURS,
+    )
+    return made
 
 
 def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:

@@ -5,11 +5,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-import glioscope
-from glioscope.report.page import json_data, number
-from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.report.page import environment
 
 _FILES = {
     "page.css": ("glioscope.report", "assets", "text/css; charset=utf-8"),
@@ -33,28 +31,13 @@ def static_file(name: str) -> tuple[bytes, str] | None:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("glioscope.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.globals.update(
-        json_data=json_data,
-        colour_of=colour_of,
-        region_names=REGION_NAMES,
-        sequence_names=SEQUENCE_NAMES,
-        version=glioscope.__version__,
-    )
-    return environment
+def _templates() -> Environment:
+    return environment("glioscope.web")
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
     """Fill a template of `web/templates`."""
-    return _environment().get_template(template).render(**values)
+    return _templates().get_template(template).render(**values)
 
 
 def operations(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
