@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from glioscope.augment import AugmentConfig
 from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases
-from glioscope.engines import export_openvino
+from glioscope.engines import export_openvino, trained_weights
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.losses import LossConfig
 from glioscope.network import NetworkConfig
@@ -30,11 +31,13 @@ from glioscope.runs import (
     Run,
     provenance,
     read_config,
+    read_json,
     settings,
     sha256_of,
     write_json,
     write_model,
 )
+from glioscope.segmentation import default_model
 from glioscope.training import FoldFiles, FoldSettings, Progress, TrainingConfig, joined, train_fold
 from glioscope.volumes import atomic_path
 
@@ -59,7 +62,7 @@ class TrainOptions:
     resume: bool = False
     """Continue a run; settings are then read from it."""
     initial: Path | None = None
-    """``weights.safetensors`` to start from."""
+    """Weights to start from: ``weights.safetensors``, a model folder, or ``starter``, the network in the package."""
 
 
 def train_run(
@@ -86,14 +89,18 @@ def train_run(
     CaseError
         No case with a reference is there.
     ConfigError
-        A setting is wrong, or the fold does not exist.
+        A setting is wrong, the fold does not exist, or the initial weights are of another network.
+    ModelError
+        There are no initial weights where they should be, or they are damaged.
     RunError
         The run exists already (without ``resume``), does not exist (with it), or cannot be written.
     """
     run = Run(run_folder)
+    place = _initial_place(run, options)
+    initial = None if place is None else {k: torch.from_numpy(w) for k, w in trained_weights(place).items()}
     with joined() as team:
         if team.first:
-            _begin(run, dataset, options, on_prepared)
+            _begin(run, dataset, options, place, on_prepared)
         team.wait()
         rooms = fold_settings(run.config())
         for index, part in _parts(run, options.fold):
@@ -105,7 +112,7 @@ def train_run(
                 rooms,
                 minutes=options.minutes,
                 resume=options.resume,
-                initial=options.initial,
+                initial=initial,
                 team=team,
                 on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
             )
@@ -114,7 +121,7 @@ def train_run(
     return run
 
 
-def _begin(run: Run, dataset: Path, options: TrainOptions, on_prepared: OnPrepared) -> None:
+def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None, on_prepared: OnPrepared) -> None:
     """Write the settings, the record, the prepared cases and the folds, as far as they are not there yet."""
     if run.config_file.is_file() and not options.resume:
         raise RunError(f"{run.folder}: holds a run already; continue it with --resume or choose another folder")
@@ -130,7 +137,10 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, on_prepared: OnPrepar
         )
     cases = _labelled_cases(dataset)
     if not options.resume:
-        write_json(run.folder / "record.json", {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)})
+        record = {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)}
+        if initial is not None:
+            record["initial"] = _origin(initial)
+        write_json(run.folder / "record.json", record)
         run.write_config(options.config, chosen)  # last: its presence says that there is a run to resume
     volumes_ml = _prepare_all(cases, preprocessing, run.prepared, on_prepared)
     ready = [c for c in cases if c.case_id in volumes_ml]
@@ -145,6 +155,30 @@ def fold_settings(config: Config) -> FoldSettings:
         loss=settings(LossConfig, config, "loss"),
         training=settings(TrainingConfig, config, "training"),
     )
+
+
+def _initial_place(run: Run, options: TrainOptions) -> Path | None:
+    """Return where the weights lie that a run begins from; one that is resumed begins each fold from the same."""
+    if options.initial is None and options.resume and run.config_file.is_file():
+        origin = read_json(run.folder / "record.json", what="run").get("initial")
+        if origin is None:
+            return None
+        place = Path(origin["place"])
+        if _origin(place)["sha256"] != origin["sha256"]:
+            raise RunError(f"{place}: is no longer what this run began from; name those weights with --initial")
+        return place
+    if options.initial is not None and str(options.initial) == "starter" and not options.initial.exists():
+        return default_model()
+    return options.initial
+
+
+def _origin(place: Path) -> dict[str, str]:
+    """Return what the record tells of the weights that a run began from."""
+    try:
+        digest = sha256_of(place / "model.json" if place.is_dir() else place)
+    except OSError as error:
+        raise RunError(f"{place}: the weights this run began from are gone; name them with --initial") from error
+    return {"place": str(place.resolve()), "sha256": digest}
 
 
 def _labelled_cases(dataset: Path) -> list[Case]:

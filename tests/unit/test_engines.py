@@ -8,8 +8,7 @@ import numpy as np
 import openvino
 import pytest
 
-from glioscope import engines
-from glioscope.engines import EnsembleEngine, OpenVinoEngine, cache_folder, load_engine, parity
+from glioscope.engines import EnsembleEngine, OpenVinoEngine, cache_folder, exporting, load_engine, parity, running
 from glioscope.errors import DependencyError, ModelError
 from tiny import write_tiny_model, write_tiny_network
 
@@ -69,7 +68,7 @@ def test_shapes_come_and_go(network: Path) -> None:
     engine = OpenVinoEngine(network, precision="fp32")
     for edge in (4, 5, 6, 4):
         assert engine(image(1, 1, (edge, 4, 4)), PRESENT).shape == (2, edge, 4, 4)
-    assert len(engine._requests) == engines._SHAPES_KEPT
+    assert len(engine._requests) == running._SHAPES_KEPT
     engine.compile((2, 4, 4, 4))
 
 
@@ -83,7 +82,7 @@ def test_an_image_that_is_not_contiguous(network: Path) -> None:
 def test_precision_follows_the_processor(
     network: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr(engines, "processor", lambda: {"model": "Example 9000", "cores": 3, "flags": flags})
+    monkeypatch.setattr(running, "processor", lambda: {"model": "Example 9000", "cores": 3, "flags": flags})
     engine = OpenVinoEngine(network)
     assert engine.precision == expected
     assert engine.description == f"OpenVINO {expected} on Example 9000, 3 threads"
@@ -130,7 +129,7 @@ def test_without_a_writable_cache_all_works(network: Path, tmp_path: Path, monke
 def test_cache_folder_of_other_systems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variable: str, expected: str
 ) -> None:
-    monkeypatch.setattr(engines.sys, "platform", platform)
+    monkeypatch.setattr(running.sys, "platform", platform)
     monkeypatch.setenv(variable, str(tmp_path))
     assert cache_folder() == tmp_path / expected
 
@@ -147,7 +146,7 @@ def test_load_engine_raises_where_nothing_can_run(tmp_path: Path, monkeypatch: p
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("Exception from src/plugin.cpp:7:\nplug-in is absent\n")
 
-    monkeypatch.setattr(engines, "OpenVinoEngine", broken)
+    monkeypatch.setattr(running, "OpenVinoEngine", broken)
     with pytest.raises(ModelError, match=r"OpenVINO fails \(plug-in is absent\)"):
         load_engine(folder)
 
@@ -160,11 +159,11 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_cuda_is_not_looked_for_without_torch_or_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _name: None)
-    assert not engines._cuda_is_likely()
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(engines.shutil, "which", lambda _name: None)
-    assert engines._cuda_is_likely() == Path("/proc/driver/nvidia/version").exists()
+    monkeypatch.setattr(running.importlib.util, "find_spec", lambda _name: None)
+    assert not running._cuda_is_likely()
+    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(running.shutil, "which", lambda _name: None)
+    assert running._cuda_is_likely() == Path("/proc/driver/nvidia/version").exists()
 
 
 def test_torch_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +176,7 @@ def test_torch_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
     with pytest.raises(DependencyError, match=r"pip install 'glioscope\[train\]'"):
-        engines._import_torch()
+        running.import_torch()
 
 
 def test_parity_counts_voxels_decided_alike() -> None:
@@ -218,9 +217,9 @@ def test_a_torch_network_survives_the_export(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     cases = [(rng.normal(size=(4, 16, 8, 12)).astype(np.float32), np.array([True, True, False, True]))]
 
-    assert engines.export_model(source, tmp_path / "model", cases) >= engines.PARITY
+    assert exporting.export_model(source, tmp_path / "model", cases) >= exporting.PARITY
     exported = read_model(tmp_path / "model")
-    assert exported.record["parity"] >= engines.PARITY
+    assert exported.record["parity"] >= exporting.PARITY
     assert {p.name for p in (tmp_path / "model").iterdir()} >= {"network.xml", "network.bin", "network.onnx"}
 
     with torch.inference_mode():
@@ -241,14 +240,14 @@ def test_a_torch_network_survives_the_export(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_export_that_decides_otherwise_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr(engines, "TorchEngine", lambda *_, **__: type("Engine", (), {"network": None})())
-    monkeypatch.setattr(engines, "OpenVinoEngine", lambda *_, **__: None)
-    monkeypatch.setattr(engines, "export_openvino", lambda *_, **__: ())
-    monkeypatch.setattr(engines, "parity", lambda *_: 0.9)
+    monkeypatch.setattr(exporting, "TorchEngine", lambda *_, **__: type("Engine", (), {"network": None})())
+    monkeypatch.setattr(exporting, "OpenVinoEngine", lambda *_, **__: None)
+    monkeypatch.setattr(exporting, "export_openvino", lambda *_, **__: ())
+    monkeypatch.setattr(exporting, "parity", lambda *_: 0.9)
     folder = write_tiny_model(tmp_path / "source")
     (folder / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match=r"agrees with torch on 90\.0000% of voxels; 99\.9% is needed"):
-        engines.export_model(folder, tmp_path / "out", [])
+        exporting.export_model(folder, tmp_path / "out", [])
     assert not (tmp_path / "out" / "model.json").exists()
 
 

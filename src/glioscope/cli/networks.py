@@ -27,7 +27,12 @@ def train(
         float | None, typer.Option(help="Time in training steps, per fold.", min=0.01, show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
-    initial: Annotated[Path | None, typer.Option(help="weights.safetensors to start from.", show_default=False)] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights to start from: a model folder, weights.safetensors, or 'starter'.", show_default=False
+        ),
+    ] = None,
     validate: Annotated[bool, typer.Option(help="Predict and score the held-out cases at the end.")] = True,
     test: Annotated[bool, typer.Option("--test", help="Score the test part too (--set training.test_share).")] = False,
 ) -> None:

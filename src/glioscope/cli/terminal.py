@@ -1,5 +1,6 @@
 """What a person watching sees: a bar with the time left on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ class Watch:
     def __init__(self, title: str, *, every: float = 10.0) -> None:
         self._title = title
         self._every = every
-        self._last = 0.0
+        self._last = -math.inf  # the clock may have begun a moment ago, with the machine
         self._bar: Any = None
         self._task: Any = None
 

@@ -3,12 +3,12 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from glioscope.errors import RunError
 from glioscope.losses import build_loss
@@ -38,7 +38,7 @@ def train_fold(
     *,
     minutes: float | None = None,
     resume: bool = False,
-    initial: Path | None = None,
+    initial: Mapping[str, Tensor] | None = None,
     team: Team = ALONE,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> nn.Module:
@@ -53,15 +53,15 @@ def train_fold(
         speed: only a budget in steps gives the same weights again.
     resume : bool
         Continue from ``last.pt`` if there is one.
-    initial : Path, optional
-        ``weights.safetensors`` to start from.
+    initial : mapping, optional
+        Weights to start from, by their names in the network; those of deep supervision may be absent.
     team : Team
         The processes that share the training; only the first writes and calls `on_progress`.
 
     Raises
     ------
     ConfigError
-        No training case is left, or the batch cannot be shared.
+        No training case is left, the batch cannot be shared, or the initial weights are of another network.
     CaseError
         A prepared case is gone.
     RunError

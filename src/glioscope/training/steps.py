@@ -2,16 +2,15 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glioscope import augment
+from glioscope.errors import ConfigError
 from glioscope.losses import Loss, classes_from_regions, deep_loss
 from glioscope.network import StandardUNet, build
 from glioscope.preprocessing import PreparedCase
@@ -48,12 +47,18 @@ class State:
         return next(self.network.parameters()).device
 
 
-def begin(config: FoldSettings, device: torch.device, team: Team, initial: Path | None) -> State:
-    """Return a fresh state; its weights hang on the seed, or come from a file."""
+def begin(config: FoldSettings, device: torch.device, team: Team, initial: Mapping[str, Tensor] | None) -> State:
+    """Return a fresh state; its weights hang on the seed, or are given.
+
+    Raises
+    ------
+    ConfigError
+        The given weights are of another network.
+    """
     torch.manual_seed(config.training.seed)
     network = build(config.network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if initial is not None:
-        network.load_state_dict(load_file(initial))
+        _start_from(network, initial)
     average = build(config.network).to(device)
     average.load_state_dict(network.state_dict())
     precision = config.training.precision
@@ -68,6 +73,23 @@ def begin(config: FoldSettings, device: torch.device, team: Team, initial: Path 
         outputs=team.parallel(_Outputs(network, precision, deep=deep), all_used=all_used),
         precision=precision,
     )
+
+
+def _start_from(network: nn.Module, initial: Mapping[str, Tensor]) -> None:
+    """Load weights; heads of deep supervision may be absent, as no exported network has them."""
+    own = network.state_dict()
+    wrong = sorted(
+        name
+        for name in own.keys() | initial.keys()
+        if not (name in own and name in initial and own[name].shape == initial[name].shape)
+        and not (name.startswith("deep_heads.") and name not in initial)
+    )
+    if wrong:
+        raise ConfigError(
+            f"the initial weights do not fit the network: they differ in {len(wrong)} places, {wrong[0]} first; "
+            "train with the [network] settings that they were trained with"
+        )
+    network.load_state_dict(dict(initial), strict=False)
 
 
 def _optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

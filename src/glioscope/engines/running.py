@@ -1,32 +1,19 @@
-"""A model behind one call: OpenVINO on the processor, torch on CUDA or where OpenVINO fails.
-
-    model folder ──load_engine──▶ Engine: (image, presence) ──▶ logits
-
-An engine takes one image, any spatial size that its network accepts, and says by name what it runs on. OpenVINO
-compiles a network once per image shape; the compiled form is kept in the user's cache folder, which takes the
-compilation out of every later start. Torch is imported only where it computes or converts.
-"""
+"""Engines that run: OpenVINO on the processor, torch on CUDA or where OpenVINO fails."""
 
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import DependencyError, ModelError
-from glioscope.runs import ModelSpec, has_bf16, processor, read_model, settings, write_model
-from glioscope.volumes import atomic_path
-
-if TYPE_CHECKING:
-    from torch import nn
+from glioscope.runs import ModelSpec, has_bf16, processor, read_model, settings
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -34,8 +21,6 @@ Precision = Literal["auto", "bf16", "fp32"]
 _OPENVINO_PRECISION = {"bf16": "bf16", "fp32": "f32"}
 _SHAPES_KEPT = 2
 """Compiled shapes held in memory, each with its own buffers (some 0.3 GB for a whole brain)."""
-PARITY = 0.999
-"""Share of voxels whose decision two engines must agree on."""
 
 
 class Engine(Protocol):
@@ -120,7 +105,7 @@ class OpenVinoEngine:
             names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
         except RuntimeError as error:
             raise ModelError(
-                f"{self._network}: not a network OpenVINO reads ({_first_line(error)}); export it again"
+                f"{self._network}: not a network OpenVINO reads ({first_line(error)}); export it again"
             ) from error
         absent = sorted({"image", "presence", "logits"} - names)
         if absent:
@@ -164,7 +149,7 @@ class OpenVinoEngine:
             request.infer()
         except RuntimeError as error:
             raise ModelError(
-                f"{self._network}: cannot run on an image of shape {image.shape} ({_first_line(error)}); "
+                f"{self._network}: cannot run on an image of shape {image.shape} ({first_line(error)}); "
                 "does the model take these sequences?"
             ) from error
         return logits[0]
@@ -176,7 +161,7 @@ class TorchEngine:
     def __init__(
         self, folder: Path, spec: ModelSpec, *, device: str, precision: Precision = "auto", threads: int | None = None
     ):
-        torch = _import_torch()
+        torch = import_torch()
         from safetensors.torch import load_file
 
         from glioscope.network import NetworkConfig, build
@@ -194,7 +179,7 @@ class TorchEngine:
         try:
             network.load_state_dict(load_file(weights))
         except RuntimeError as error:
-            raise ModelError(f"{weights}: does not fit the network of model.json ({_first_line(error)})") from error
+            raise ModelError(f"{weights}: does not fit the network of model.json ({first_line(error)})") from error
         self._torch = torch
         self._device = torch.device(device)
         self.network = network.eval().to(self._device, memory_format=torch.channels_last_3d)
@@ -218,14 +203,15 @@ class TorchEngine:
         return logits.float().contiguous().cpu().numpy()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the line of an engine's message that says something (OpenVINO's begin with source positions)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '", "While validating"))]
     return (telling or lines or [type(error).__name__])[-1][:200]
 
 
-def _import_torch() -> Any:
+def import_torch() -> Any:
+    """Return torch; where it is not installed, raise a DependencyError that says how to get it."""
     try:
         import torch
     except ImportError as error:
@@ -268,18 +254,18 @@ def load_engine(
     has_weights = (model_folder / "weights.safetensors").is_file()
     if device == "cuda":
         return TorchEngine(model_folder, spec, device="cuda", precision=precision)
-    if device == "auto" and has_weights and _cuda_is_likely() and _import_torch().cuda.is_available():
+    if device == "auto" and has_weights and _cuda_is_likely() and import_torch().cuda.is_available():
         return TorchEngine(model_folder, spec, device="cuda", precision=precision)
     try:
         return OpenVinoEngine(model_folder / "network.xml", precision=precision, threads=threads)
     except (ImportError, RuntimeError) as error:  # a ModelError is a RuntimeError
-        reason = _first_line(error)
+        reason = first_line(error)
         if not has_weights:
             raise ModelError(f"{model_folder}: OpenVINO fails ({reason}) and there are no weights for torch") from error
     try:
         engine = TorchEngine(model_folder, spec, device="cpu", precision="fp32", threads=threads)
     except (ImportError, RuntimeError) as second:
-        raise ModelError(f"{model_folder}: OpenVINO fails ({reason}) and torch too ({_first_line(second)})") from second
+        raise ModelError(f"{model_folder}: OpenVINO fails ({reason}) and torch too ({first_line(second)})") from second
     engine.description += f" (fallback: OpenVINO failed: {reason})"
     return engine
 
@@ -308,143 +294,3 @@ def load_ensemble(
     """Return one engine for one model folder or several; errors as `load_engine`."""
     members = [load_engine(folder, device=device, precision=precision, threads=threads) for folder in folders]
     return members[0] if len(members) == 1 else EnsembleEngine(members)
-
-
-def export_openvino(
-    network: "nn.Module", folder: Path, *, sequences: int, size: int = 64, onnx: bool = True
-) -> tuple[Path, ...]:
-    """Convert a torch network to ``network.xml``, ``network.bin`` and ``network.onnx`` in a folder.
-
-    Weights are stored as fp16, half the bytes; OpenVINO computes in its own precision. Both files take any spatial
-    size that the network takes.
-
-    Parameters
-    ----------
-    network : torch module
-        Called as ``network(image (1, c, i, j, k), presence (1, c))``.
-    sequences : int
-        Input channels c.
-    size : int
-        Edge of the cube the network is traced with; a multiple of its divisor.
-
-    Returns
-    -------
-    tuple of Path
-        The files written.
-
-    Raises
-    ------
-    ModelError
-        The network cannot be converted.
-    """
-    torch = _import_torch()
-    import openvino
-
-    network = network.eval().to("cpu", torch.float32)
-    example = (torch.zeros(1, sequences, size, size, size), torch.ones(1, sequences))
-    try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing warns of shape checks inside torch's own layers
-            model = openvino.convert_model(network, example_input=example)
-    except RuntimeError as error:
-        raise ModelError(f"{folder}: the network cannot be converted to OpenVINO ({_first_line(error)})") from error
-    for port, name in zip((*model.inputs, *model.outputs), ("image", "presence", "logits"), strict=True):
-        port.get_tensor().set_names({name})
-    free = openvino.PartialShape([1, sequences, -1, -1, -1])
-    model.reshape({"image": free, "presence": openvino.PartialShape([1, sequences])})
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # so that no reader meets half a pair
-        openvino.save_model(model, Path(scratch) / "network.xml", compress_to_fp16=True)
-        written = [folder / "network.bin", folder / "network.xml"]
-        for path in written:
-            (Path(scratch) / path.name).replace(path)
-    if onnx:
-        written.append(folder / "network.onnx")
-        with atomic_path(written[-1]) as path:
-            _export_onnx(torch, network, example, path)
-    return tuple(written)
-
-
-def _export_onnx(torch: Any, network: Any, example: tuple[Any, Any], path: Path) -> None:
-    space = {2: "i", 3: "j", 4: "k"}
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # The tracing exporter needs no further package; the newer one needs onnxscript.
-        torch.onnx.export(
-            network,
-            example,
-            path,
-            input_names=["image", "presence"],
-            output_names=["logits"],
-            dynamic_axes={"image": space, "logits": space},
-            dynamo=False,
-        )
-
-
-Model = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
-"""Anything that turns an image (c, i, j, k) and its presence (c,) into logits (r, i, j, k)."""
-
-
-def parity(first: Model, second: Model, cases: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
-    """Return the share of voxels at which two models decide alike, the least over the cases.
-
-    A decision is the sign of each of three region logits, or the greatest of four label logits.
-
-    Parameters
-    ----------
-    cases : iterable of (image (c, i, j, k), presence (c,))
-        Real or synthetic cases; on noise alone an untrained network decides nothing.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 1 without cases.
-    """
-    shares = [1.0]
-    for image, presence in cases:
-        one, two = _decisions(first(image, presence)), _decisions(second(image, presence))
-        shares.append(float((one == two).all(axis=0).mean()))
-    return min(shares)
-
-
-def export_model(source: Path, output: Path, cases: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
-    """Write a trained model as a model folder for any engine, and hold what was written against torch.
-
-    Parameters
-    ----------
-    source : Path
-        A model folder with ``weights.safetensors``, as training leaves one for each fold.
-    output : Path
-        Gets network.xml, network.bin, network.onnx, weights.safetensors and, last, model.json.
-    cases : iterable of (image, presence)
-        As for `parity`.
-
-    Returns
-    -------
-    float
-        The parity, at least `PARITY`; it is noted in model.json too.
-
-    Raises
-    ------
-    ModelError
-        The source is no model with weights, or the export decides otherwise than torch; then model.json is not
-        written, and the folder is no model.
-    """
-    spec = read_model(source)
-    trained = TorchEngine(source, spec, device="cpu", precision="fp32")
-    export_openvino(trained.network, output, sequences=len(spec.sequences))
-    with atomic_path(output / "weights.safetensors") as scratch:
-        shutil.copyfile(source / "weights.safetensors", scratch)
-    agreement = parity(OpenVinoEngine(output / "network.xml", precision="fp32"), trained, cases)
-    if agreement < PARITY:
-        raise ModelError(
-            f"{output}: OpenVINO agrees with torch on {agreement:.4%} of voxels; {PARITY:.1%} is needed. "
-            "The export is not to be used; please report this network."
-        )
-    spec = replace(spec, record={**spec.record, "parity": agreement})
-    write_model(output, spec, ["network.xml", "network.bin", "network.onnx", "weights.safetensors"])
-    return agreement
-
-
-def _decisions(logits: NDArray[np.float32]) -> NDArray[Any]:
-    return logits > 0 if len(logits) == 3 else logits.argmax(axis=0)[None]

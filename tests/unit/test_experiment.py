@@ -1,0 +1,81 @@
+"""Where a run's weights begin: a file, another model, the network in the package."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glioscope.errors import ConfigError, ModelError, RunError
+from glioscope.geometry import Grid
+from glioscope.runs import read_model, write_model
+from glioscope.volumes import write_volume
+from tiny import LPS, write_tiny_case
+
+torch = pytest.importorskip("torch")
+
+from safetensors.numpy import load_file  # noqa: E402
+
+from glioscope.experiment import TrainOptions, train_run  # noqa: E402
+
+SMALL = (
+    "network.widths=[4, 8]",
+    "network.blocks=[1, 1]",
+    "training.steps=1",
+    "training.folds=2",
+    "training.learning_rate=0.0",
+    "training.precision=fp32",
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two cases with a cube of tumour."""
+    labels = np.zeros((20, 24, 16), np.uint8)
+    labels[4:10, 5:11, 4:10] = 2
+    for name in ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000"):
+        folder = write_tiny_case(tmp_path / "data", name)
+        write_volume(folder / f"{name}-seg.nii.gz", labels, Grid(labels.shape, LPS))
+    return tmp_path / "data"
+
+
+def weights_of(run: Path, fold: int = 0) -> dict[str, np.ndarray]:
+    return load_file(run / f"fold_{fold}" / "model" / "weights.safetensors")
+
+
+def test_a_run_begins_from_another_model_and_goes_on_from_it(dataset: Path, tmp_path: Path) -> None:
+    """At a rate of 0 nothing is learnt: what comes out is what it began from, rounded to fp16 by OpenVINO's form."""
+    options = TrainOptions(overrides=(*SMALL, "training.learning_rate=1e-3", "training.steps=3"), fold=0)
+    train_run(dataset, tmp_path / "first", options=options)
+    model = tmp_path / "first" / "fold_0" / "model"
+    first = weights_of(tmp_path / "first")
+    spec = read_model(model)
+    (model / "weights.safetensors").unlink()
+    write_model(model, spec, ["network.xml", "network.bin"])  # no more than the folder in the package holds
+
+    second = tmp_path / "second"
+    train_run(dataset, second, options=TrainOptions(overrides=(*SMALL, "training.seed=1"), fold=0, initial=model))
+    exported = [name for name in first if not name.startswith("deep_heads.")]
+    for name in exported:
+        np.testing.assert_array_equal(weights_of(second)[name], first[name].astype(np.float16).astype(np.float32))
+    origin = json.loads((second / "record.json").read_text())["initial"]
+    assert origin["place"] == str(model.resolve())
+
+    train_run(dataset, second, options=TrainOptions(fold=1, resume=True))  # the next fold, told nothing of the weights
+    np.testing.assert_array_equal(weights_of(second, 1)["head.weight"], weights_of(second)["head.weight"])
+
+    (model / "model.json").write_text((model / "model.json").read_text() + "\n")
+    with pytest.raises(RunError, match="no longer what this run began from"):
+        train_run(dataset, second, options=TrainOptions(fold=1, resume=True))
+
+
+def test_weights_that_cannot_be_begun_from(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"do not fit the network: they differ in \d+ places"):
+        train_run(dataset, tmp_path / "run", options=TrainOptions(overrides=SMALL, initial=Path("starter")))
+    with pytest.raises(ModelError, match="nothing: does not exist; give"):
+        train_run(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=tmp_path / "nothing"))
+    assert not (tmp_path / "other").exists()
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{")
+    with pytest.raises(ModelError, match="is not a file of safetensors"):
+        train_run(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=damaged))
