@@ -5,7 +5,7 @@
     RUN/folds.json      case ids of each fold
     RUN/test.json       case ids set aside for a test, if any
     RUN/prepared/       cases as the network sees them
-    RUN/fold_0/         history.csv, last.pt, model/, validation/
+    RUN/fold_0/         history.csv, last.pt, model/, validation/, samples/ (slices of validated cases over steps)
 
     MODEL/model.json    what the network expects and gives, and the SHA-256 of each file beside it
     MODEL/network.xml, network.bin     OpenVINO; MODEL/weights.safetensors     torch
@@ -27,13 +27,16 @@ from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from zipfile import BadZipFile
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from glioscope.cases import Fold
 from glioscope.errors import ConfigError, ModelError, RunError
 from glioscope.preprocessing import PreprocessingConfig
-from glioscope.volumes import write_text
+from glioscope.volumes import atomic_path, write_text
 
 TABLES = ("preprocessing", "network", "augment", "loss", "training", "inference")
 """Tables of a configuration file, one per room that has settings."""
@@ -264,6 +267,33 @@ class Run:
     def write_folds(self, folds: Sequence[Fold]) -> None:
         """Write the folds."""
         write_json(self.folds_file, [asdict(fold) for fold in folds])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Glimpse:
+    """One axial slice of a case at one moment of a training."""
+
+    image: NDArray[np.float16]
+    """(channel, i, j) as the network got it, RAS order."""
+    prediction: NDArray[np.bool_]
+    """(3, i, j) WT, TC, ET; `reference` alike."""
+    reference: NDArray[np.bool_]
+    spacing_mm: float
+
+    def write(self, path: Path) -> None:
+        """Write `fold_0/samples/CASE/000020.npz`, complete or not at all."""
+        with atomic_path(path) as scratch, scratch.open("wb") as file:
+            np.savez_compressed(file, **{name: np.asarray(value) for name, value in asdict(self).items()})
+
+    @classmethod
+    def read(cls, path: Path) -> "Glimpse":
+        """Read one; a damaged file is a `RunError`."""
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                arrays = {f.name: found[f.name] for f in fields(cls)}
+            return cls(**{**arrays, "spacing_mm": float(arrays["spacing_mm"])})
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise RunError(f"{path}: is damaged ({error}); train on, and the next validation writes another") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

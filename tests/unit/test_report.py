@@ -25,7 +25,6 @@ from glioscope.preprocessing import PreprocessingConfig, prepare, save_prepared
 from glioscope.quality import Flag
 from glioscope.report import (
     draw_curves,
-    draw_sample,
     write_case_report,
     write_cohort_report,
     write_comparison_report,
@@ -36,6 +35,7 @@ from glioscope.report import images as im
 from glioscope.report.figures import box_figure, read_history, running_mean, svg
 from glioscope.report.page import flatten, json_data, number
 from glioscope.report.viewer import mosaic, viewer_data
+from glioscope.runs import Glimpse
 from glioscope.volumes import VolumeFile, write_volume
 
 SCHEME = scheme_named("brats2023")
@@ -313,12 +313,26 @@ def test_run_report(tmp_path: Path) -> None:
     save_prepared(tmp_path / "prepared", prepared)
     guess = regions_from_labels(np.roll(tumour(), 1, axis=1), SCHEME)
     box = tuple(slice(a, b) for a, b in zip(prepared.box.start, prepared.box.stop, strict=True))
-    draw_sample(prepared, names, guess[(slice(None), *box)], fold / "samples" / "step_000020.jpg")
+    k = int(np.count_nonzero(prepared.reference, axis=(0, 1, 2)).argmax())
+    image, truth = prepared.image[..., k].astype(np.float16), prepared.reference[..., k]
+    for step, drawn in ((20, np.zeros_like(truth)), (1040, guess[(slice(None), *box)][..., k])):
+        seen = Glimpse(image=image, prediction=drawn, reference=truth, spacing_mm=1.0)
+        seen.write(fold / "samples" / prepared.case_id / f"{step:06}.npz")
+    (fold / "samples" / prepared.case_id / "001060.npz").write_bytes(b"cut off")
     write_volume(fold / "validation" / prepared.case_id / "segmentation.nii.gz", np.roll(tumour(), 1, axis=1), GRID)
     page = write_run_report(tmp_path).read_text(encoding="utf-8")
     assert_complete(page)
-    for words in ("0.433", "step 000020", "Sample preprocessed images", "Sample predictions", "Reference"):
+    for words in ("0.433", "Step 20<", "Step 1,040<", "Sample preprocessed images", "Sample predictions", "Reference"):
         assert words in page, words
+    assert "1,060" not in page
+    strip = page[page.index("Predictions as training went on") : page.index("Sample preprocessed images")]
+    pictures = [np.asarray(picture_of(url), int) for url in re.findall(r'src="([^"]+)"', strip)]
+    plain, nothing, shifted, reference = pictures
+    assert (plain == nothing).all()  # an empty prediction leaves the image as it is
+    drawn, truth = (np.ptp(p, axis=2) > 60 for p in (shifted, reference))
+    assert np.nonzero(truth)[1].max() < truth.shape[1] / 2  # the patient's right is on the left
+    assert (np.roll(drawn, 2, axis=0) == truth).mean() > 0.99  # one voxel to the front is two pixels up
+    assert (drawn == truth).mean() < 0.99
 
 
 def test_run_beside_another(tmp_path: Path) -> None:

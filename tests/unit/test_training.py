@@ -16,6 +16,7 @@ from glioscope.geometry import Box, Grid  # noqa: E402
 from glioscope.losses import LossConfig  # noqa: E402
 from glioscope.network import NetworkConfig  # noqa: E402
 from glioscope.preprocessing import PreparedCase, save_prepared  # noqa: E402
+from glioscope.runs import Glimpse  # noqa: E402
 from glioscope.training import FoldFiles, Stage, TrainingConfig, train_fold  # noqa: E402
 from glioscope.training import records as training_records  # noqa: E402
 from glioscope.training import steps as training_steps  # noqa: E402
@@ -49,9 +50,28 @@ def test_same_seed_same_bytes_and_resume_is_uninterrupted(tmp_path, prepared):
 
     with pytest.raises(StopError):
         train(tmp_path / "cut", prepared, settings, on_progress=stop)
+    beyond = tmp_path / "cut" / "samples" / "case2" / "000005.npz"
+    beyond.write_bytes(b"of a step after the checkpoint")
     resumed = train(tmp_path / "cut", prepared, settings, resume=True)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
+    for run in ("whole", "cut"):
+        assert sorted(p.name for p in beyond.parents[3].glob(f"{run}/samples/*/*")) == ["000003.npz", "000006.npz"]
+    kept = [(tmp_path / run / "samples" / "case2" / "000006.npz").read_bytes() for run in ("whole", "cut")]
+    assert kept[0] == kept[1]
+
+
+def test_each_validation_keeps_the_slice_with_most_tumour(tmp_path, prepared):
+    train(tmp_path, prepared)
+    case = toy_case(2)
+    seen = Glimpse.read(tmp_path / "samples" / "case2" / "000003.npz")
+    k = int(np.count_nonzero(case.reference, axis=(0, 1, 2)).argmax())
+    assert (seen.reference == case.reference[..., k]).all()  # (12, 16) needs no padding
+    assert np.allclose(seen.image, case.image[..., k], atol=0.01)
+    assert seen.prediction.shape == seen.reference.shape
+    assert seen.spacing_mm == 1
+    with pytest.raises(RunError, match="is damaged"):
+        Glimpse.read(tmp_path / "history.csv")
 
 
 @pytest.mark.slow

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from glioscope.report.cohort import write_cohort_report
     from glioscope.report.comparison import write_comparison_report
     from glioscope.report.figures import draw_curves
-    from glioscope.report.run import draw_sample, write_run_report
+    from glioscope.report.run import write_run_report
     from glioscope.report.scores import write_evaluation_report
 
 __all__ = [
     "draw_curves",
-    "draw_sample",
     "write_case_report",
     "write_change_report",
     "write_cohort_report",
@@ -31,7 +30,6 @@ __all__ = [
 
 _HOMES = {
     "draw_curves": "figures",
-    "draw_sample": "run",
     "write_case_report": "case",
     "write_change_report": "change",
     "write_cohort_report": "cohort",

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import RunError
@@ -18,7 +18,6 @@ from glioscope.preprocessing import PreparedCase, load_prepared
 from glioscope.report import images as im
 from glioscope.report.figures import beside_figure, box_figure, chart, curves_figure, has_values, read_history
 from glioscope.report.page import (
-    Still,
     comparison_stills,
     flatten,
     read_record,
@@ -27,12 +26,14 @@ from glioscope.report.page import (
     write_page,
 )
 from glioscope.report.scores import main_protocol, score_charts
-from glioscope.volumes import atomic_path, read_labels
+from glioscope.report.style import SEQUENCE_NAMES
+from glioscope.runs import Glimpse
+from glioscope.volumes import read_labels
 
 SHOWN_CASES = 3
 """Cases whose preprocessed images, and whose predictions, are shown."""
-SHOWN_SAMPLES = 12
-"""Pictures of predictions over epochs that are shown, evenly chosen."""
+SHOWN_MOMENTS = 10
+"""Predictions of a case as training went on that are shown, evenly chosen."""
 
 
 def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
@@ -42,7 +43,7 @@ def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
     ----------
     run_folder : Path
         As `train` writes it: `fold_*/history.csv`; used where there: `config.json`, `record.json`, `prepared/`,
-        `fold_*/samples/` (pictures over epochs), `fold_*/validation/` (segmentations of held-out cases) and any
+        `fold_*/samples/` (slices of validated cases), `fold_*/validation/` (segmentations of held-out cases) and any
         `cases.csv` of an evaluation.
     beside : Path, optional
         Another run, whose validation curve and scores are drawn next to this one's.
@@ -65,7 +66,7 @@ def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
         {
             "title": f"{run_folder.resolve().name}: training",
             "name": run_folder.resolve().name,
-            "folds": [_fold(fold) for fold in folds],
+            "folds": [_fold(fold, sequences) for fold in folds],
             "prepared": _prepared_rows(run_folder / "prepared", sequences),
             "predictions": _prediction_rows(run_folder, folds, sequences),
             "scores": [score_charts(path) for path in sorted(run_folder.rglob("cases.csv"))[:6]],
@@ -100,23 +101,6 @@ def _beside(run_folder: Path, other: Path) -> dict[str, Any]:
     }
 
 
-def draw_sample(prepared: PreparedCase, sequences: Sequence[str], prediction: NDArray[np.bool_], path: Path) -> None:
-    """Write one picture of a prediction during training: image, prediction, reference and difference side by side.
-
-    Parameters
-    ----------
-    prediction : (3, i, j, k) bool
-        WT, TC, ET on the prepared grid.
-    path : Path
-        Of a JPEG, such as `fold_0/samples/step_000500.jpg`.
-    """
-    scene = im.scene_of_prepared(prepared, sequences, prediction=prediction)
-    at = im.largest_slices(_reference_first(scene))
-    strip = np.concatenate([picture for _, picture in im.comparison(scene, at)], axis=1)
-    with atomic_path(path) as scratch:
-        Image.fromarray(strip).save(scratch, "JPEG", quality=86)
-
-
 def _reference_first(scene: im.Scene) -> im.Scene:
     """Return the scene with the reference's slices chosen, so that pictures over epochs show one place."""
     if scene.reference is None:
@@ -132,7 +116,7 @@ def _sequences(config: dict[str, Any]) -> tuple[str, ...]:
     return SEQUENCES
 
 
-def _fold(folder: Path) -> dict[str, Any]:
+def _fold(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
     """Return curves, the best validation and samples over epochs of one fold."""
     history = read_history(folder / "history.csv")
     best = None
@@ -148,23 +132,53 @@ def _fold(folder: Path) -> dict[str, Any]:
         "best": best,
         "minutes": float(np.nanmax(seconds)) / 60 if seconds is not None and np.isfinite(seconds).any() else None,
         "steps": int(np.nanmax(history["step"])) if "step" in history and history["step"].size else 0,
-        "samples": _samples(folder / "samples"),
+        "moments": [_moments(case, sequences) for case in sorted((folder / "samples").glob("*/"))],
     }
 
 
-def _samples(folder: Path) -> list[Still]:
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if len(files) > SHOWN_SAMPLES:
-        files = [files[i] for i in np.linspace(0, len(files) - 1, SHOWN_SAMPLES).round().astype(int)]
-    kinds = {".png": "image/png"}
-    return [
-        Still(
-            im.data_url(file.read_bytes(), kinds.get(file.suffix.lower(), "image/jpeg")),
-            f"Prediction at {file.stem.replace('_', ' ')}",
-            file.stem.replace("_", " "),
-        )
-        for file in files
-    ]
+def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
+    """Return one slice of a validated case: the image, the reference, and what the network drew step after step."""
+    found: dict[int, Glimpse] = {}
+    for file in folder.glob("*.npz"):
+        with suppress(RunError, ValueError):  # a damaged one, or a name that is no number
+            found[int(file.stem)] = Glimpse.read(file)
+    steps = sorted(found)
+    if len(steps) > SHOWN_MOMENTS:
+        steps = [steps[i] for i in np.linspace(0, len(steps) - 1, SHOWN_MOMENTS).round().astype(int)]
+    scenes = {step: _scene_of_glimpse(found[step], sequences) for step in steps}
+    stills = []
+    for step, scene in scenes.items():
+        name = "t1c" if "t1c" in scene.images else next(iter(scene.images))
+        grey = im.grey_picture(scene, name, "axial", (0, 0, 0))
+        drawn = im.overlay(grey, im.take(scene.codes, "axial", (0, 0, 0)), scene.names)
+        stills.append(still(drawn, f"{folder.name}: prediction at step {step}", f"Step {step:,}"))
+    if scenes:  # the last is at the finest spacing
+        truth = im.overlay(grey, im.take(scene.reference, "axial", (0, 0, 0)), scene.names)
+        stills.append(still(truth, f"{folder.name}: reference", "Reference", im.SIDES["axial"]))
+        stills.insert(0, still(grey, f"{folder.name}: image", SEQUENCE_NAMES.get(name, name), im.SIDES["axial"]))
+    return {"case_id": folder.name, "stills": stills}
+
+
+def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str]) -> im.Scene:
+    """Return a slice as a scene of one slice, so that it is drawn as every other."""
+
+    def turned(part: NDArray[Any]) -> NDArray[Any]:  # RAS to LPS
+        return np.ascontiguousarray(part[..., ::-1, ::-1, None])
+
+    def coded(regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        return turned((regions * np.array([1, 2, 4], np.uint8)[:, None, None]).sum(0, dtype=np.uint8))
+
+    return im.Scene(
+        grid=Grid((*glimpse.image.shape[1:], 1), np.diag([-glimpse.spacing_mm, -glimpse.spacing_mm, 1, 1])),
+        images={
+            name: im.to_grey(turned(channel.astype(np.float32)))
+            for name, channel in zip(sequences, glimpse.image, strict=False)
+            if channel.any()
+        },
+        names=REGIONS,
+        codes=coded(glimpse.prediction),
+        reference=coded(glimpse.reference),
+    )
 
 
 def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, Any]]:

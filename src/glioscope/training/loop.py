@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glioscope.errors import RunError
 from glioscope.losses import build_loss
-from glioscope.training.records import History, load, row_of, save, tensorboard
+from glioscope.training.records import History, glimpses, load, row_of, save, tensorboard
 from glioscope.training.samples import Samples, held_out, stacked, usable
 from glioscope.training.settings import (
     FoldFiles,
@@ -74,6 +74,7 @@ def train_fold(
         load(state, checkpoint)
     names, validation = usable(files, settings), held_out(files, settings, team)
     record = _recorder(files.folder, state.step) if team.first else lambda _row: None
+    show = glimpses(files.folder / "samples", state) if team.first else lambda *_: None
     loss = build_loss(config.loss, config.network.outputs)
     saved = time.monotonic()
     samples = Samples(names, files, config, team, state.device)
@@ -92,7 +93,7 @@ def train_fold(
                 row = row_of(state, stage, rate, len(names) / settings.batch)
                 state.running.clear()
                 if validated:
-                    row |= validate(state, validation, stage, loss, config.network.divisor, team)
+                    row |= validate(state, validation, stage, loss, config.network.divisor, team, show)
                     _note_best(state, row["val_dice"])
                 record(row)
             state.whole = True

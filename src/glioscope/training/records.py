@@ -1,4 +1,4 @@
-"""What a training leaves on disk: the history, the checkpoint, a TensorBoard log."""
+"""What a training leaves on disk: the history, slices of validated cases, the checkpoint, a TensorBoard log."""
 
 import csv
 import os
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glioscope.errors import RunError
+from glioscope.runs import Glimpse
 from glioscope.training.settings import Stage
-from glioscope.training.steps import State
-from glioscope.volumes import atomic_path, write_text
+from glioscope.training.steps import Show, State
+from glioscope.volumes import atomic_path, remove_scratch, write_text
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -41,6 +43,31 @@ class History:
         self.rows.append(row)
         lines = [",".join(HISTORY_COLUMNS), *(",".join(r[c] for c in HISTORY_COLUMNS) for r in self.rows)]
         write_text(self.path, "\n".join(lines) + "\n")
+
+
+def glimpses(folder: Path, state: State) -> Show:
+    """Return a function that keeps the axial slice of a validated case where the reference has most tumour.
+
+    What a run wrote beyond the step it goes on from is removed first, as from its history.
+    """
+    for kept in folder.glob("*/*.npz"):
+        if not kept.stem.isdigit() or int(kept.stem) > state.step:
+            kept.unlink()
+    for place in folder.glob("*/"):
+        remove_scratch(place)
+
+    def show(case_id: str, stage: Stage, image: Tensor, reference: Tensor, prediction: Tensor) -> None:
+        k = int(reference.sum((0, 1, 2)).argmax())  # inner regions count again
+        image, reference, prediction = (part[..., k].cpu() for part in (image, reference, prediction))
+        made = Glimpse(
+            image=image.half().numpy(),
+            prediction=prediction.bool().numpy(),
+            reference=reference.bool().numpy(),
+            spacing_mm=stage.spacing_mm,
+        )
+        made.write(folder / case_id / f"{state.step:06}.npz")
+
+    return show
 
 
 def row_of(state: State, stage: Stage, rate: float, steps_per_epoch: float) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,11 @@ from glioscope.training.settings import FoldSettings, Stage, TrainingConfig
 from glioscope.training.team import Team
 
 log = logging.getLogger(__name__)
+
+SHOWN_CASES = 2
+"""Validated cases of which a slice is kept each time."""
+Show = Callable[[str, Stage, Tensor, Tensor, Tensor], None]
+"""Keeps what was seen of a case: its id, stage, image (c, i, j, k), reference and prediction (3, i, j, k)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -151,7 +156,7 @@ def take_step(
     state.step += 1
     _update_average(state.average, state.network, settings.ema, state.step)
     with torch.no_grad():
-        scores, accuracy = _dice_and_accuracy(outputs[0].float(), regions)
+        scores, accuracy, _ = _dice_and_accuracy(outputs[0].float(), regions)
     return float(value.detach()), float(scores.nan_to_num(1.0).mean()), float(accuracy)
 
 
@@ -163,8 +168,8 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float, step: 
             mean.lerp_(now, 1 - decay) if mean.is_floating_point() else mean.copy_(now)
 
 
-def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Dice of WT, TC, ET, (3,), nan where both are empty, and voxel accuracy over four classes."""
+def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Dice of WT, TC, ET, (3,), nan where both are empty, voxel accuracy over four classes, and the regions."""
     if logits.shape[1] == 3:
         predicted = logits > 0
         classes = classes_from_regions(predicted)
@@ -175,29 +180,37 @@ def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]
     axes = (0, 2, 3, 4)
     overlap, size = (predicted & reference).sum(axes), predicted.sum(axes) + reference.sum(axes)
     accuracy = (classes == classes_from_regions(regions)).float().mean()
-    return 2 * overlap / size, accuracy  # 0 / 0 is nan
+    return 2 * overlap / size, accuracy, predicted  # 0 / 0 is nan
 
 
 def validate(
-    state: State, cases: Sequence[PreparedCase], stage: Stage, loss: Loss, divisor: int, team: Team
+    state: State,
+    cases: Sequence[PreparedCase],
+    stage: Stage,
+    loss: Loss,
+    divisor: int,
+    team: Team,
+    show: Show,
 ) -> dict[str, float]:
     """Return mean loss, Dice per region and accuracy of the mean weights, over whole cases at the stage's spacing.
 
     Each member has its share of the cases, and all get the same means. A region that is empty in prediction and
-    reference counts as 1, as in the challenge.
+    reference counts as 1, as in the challenge. The first cases are given to `show`.
     """
     network, rows = state.average.eval(), []
     with torch.inference_mode():
-        for case in cases:
+        for number, case in enumerate(cases):
             image, regions = at_stage(case, stage, state.device)
             plain = augment.AugmentParameters(
                 channels=(augment.ChannelChange(),) * len(image), presence=tuple(bool(p) for p in case.presence)
             )
             image, regions, presence = augment.apply(image, regions, plain, shape=padded(image.shape[1:], divisor))
             logits = forward(network, image[None], presence[None], state.precision, deep=False)[0].float()
-            scores, accuracy = _dice_and_accuracy(logits, regions[None])
+            scores, accuracy, predicted = _dice_and_accuracy(logits, regions[None])
             dice = scores.nan_to_num(1.0).tolist()
             rows.append((float(loss(logits, regions[None])), *dice, float(accuracy)))
+            if number < SHOWN_CASES:
+                show(case.case_id, stage, image, regions, predicted[0])
     network.train()
     mean_loss, whole, core, enhancing, accuracy_mean = (float(x) for x in np.mean(team.collected(rows), axis=0))
     return {
