@@ -1,6 +1,6 @@
 """How the server bears load: uploads in a row and at once, then several clients for some minutes; time, memory, losses.
 
-    python benchmarks/bench_server.py [--row 20] [--once 4] [--clients 8] [--minutes 1] [--case FOLDER] [--model MODEL]
+    python benchmarks/bench_server.py [--row 20] [--once 4] [--clients 8] [--minutes 5] [--case FOLDER] [--model MODEL]
 
 Starts a server of its own, feeds it one case (a phantom, or that of --case) again and again, and
 ends it afterwards. Needs the extra `web`.
@@ -80,11 +80,13 @@ class Watch(threading.Thread):
         self._process = process
         self.server_mb: list[float] = []
         self.job_mb = 0.0
+        self.all_mb = 0.0
         self.ended = threading.Event()
 
     def run(self) -> None:
         while not self.ended.wait(0.5):
             resident = {pid: mb for pid, parent, mb in processes() if self._process in (pid, parent)}
+            self.all_mb = max(self.all_mb, sum(resident.values()))
             self.server_mb.append(resident.pop(self._process, 0.0))
             self.job_mb = max([self.job_mb, *resident.values()])
 
@@ -109,7 +111,8 @@ def wait_for_all(client: Client, keys: list[str]) -> dict[str, str]:
         time.sleep(0.5)
 
 
-def timed(work: Callable[[], list[str]], client: Client) -> dict[str, Any]:
+def timed(work: Callable[[], list[str]], client: Client, wanted: int) -> dict[str, Any]:
+    """Return what became of `wanted` uploads; one that was refused is lost as much as one that failed."""
     start = time.perf_counter()
     keys = work()
     sent = time.perf_counter() - start
@@ -117,11 +120,11 @@ def timed(work: Callable[[], list[str]], client: Client) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     count = Counter(states.values())
     return {
-        "cases": len(keys),
+        "cases": wanted,
         "states": dict(count),
-        "lost": len(keys) - count["done"],
+        "lost": wanted - count["done"],
         "upload_seconds": round(sent, 2),
-        "seconds_a_case": round(seconds / len(keys), 2),
+        "seconds_a_case": round(seconds / max(1, wanted), 2),
     }
 
 
@@ -191,10 +194,11 @@ def load(server: "subprocess.Popen[bytes]", address: str, case: Path, options: a
     watch.start()
     size = sum(path.stat().st_size for path in scans(case))
     found: dict[str, Any] = {"processor": processor(), "case_mb": round(size / 1e6, 1)}
-    found["in_a_row"] = timed(lambda: in_a_row(client, case, options.row), client)
-    found["at_once"] = timed(lambda: at_once(address, case, options.once), client)
+    found["in_a_row"] = timed(lambda: in_a_row(client, case, options.row), client, options.row)
+    found["at_once"] = timed(lambda: at_once(address, case, options.once), client, options.once)
     keys = [one["key"] for one in client.cases() if one["state"] == "done"]
-    found["crowd"] = crowd(address, keys, options.clients, options.minutes)
+    if options.minutes:
+        found["crowd"] = crowd(address, keys, options.clients, options.minutes)
     watch.ended.set()
     watch.join()
     quarter = len(watch.server_mb) // 4
@@ -204,6 +208,7 @@ def load(server: "subprocess.Popen[bytes]", address: str, case: Path, options: a
         "server_mb_median_first_quarter": round(early[len(early) // 2]),
         "server_mb_median_last_quarter": round(late[len(late) // 2]),
         "job_mb_at_most": round(watch.job_mb),
+        "server_and_jobs_mb_at_most": round(watch.all_mb),
     }
     return found
 
@@ -213,7 +218,7 @@ def main() -> None:
     parser.add_argument("--row", type=int, default=20)
     parser.add_argument("--once", type=int, default=4)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of several clients at once; 0: none")
     parser.add_argument("--case", type=Path, help="folder of a case; default: a phantom")
     parser.add_argument("--model", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/server.json"))
