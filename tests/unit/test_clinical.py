@@ -237,9 +237,17 @@ def write_all(folder: Path, scan: RawScan, *, identity: bool = False) -> list[Pa
 
 
 def test_no_identifier_is_written_unasked(scan, tmp_path):
+    people = ("PatientBirthName", "OtherPatientNames", "ResponsiblePerson", "PhysiciansOfRecord", "OperatorsName",
+              "NameOfPhysiciansReadingStudy", "ConsultingPhysicianName")  # fmt: skip
+    texts = ("AdmittingDiagnosesDescription", "PatientComments", "ClinicalTrialSubjectID", "InstitutionName",
+             "ResponsibleOrganization", "MedicalRecordLocator", "StudyDescription", "RequestingService")  # fmt: skip
+    for header in scan.source.headers:
+        for keyword in (*people, *texts):
+            setattr(header, keyword, "Told^Secret")
+        header.add_new(0x00091001, "LO", "Told Secret")
     for path in write_all(tmp_path, scan):
         content = path.read_bytes()
-        for word in (b"Doe", b"Jane", b"HOSPITAL-12345", b"19500101", b"20200102"):
+        for word in (b"Doe", b"Jane", b"HOSPITAL-12345", b"19500101", b"20200102", b"Told"):
             assert word not in content
         assert dcmread(path).PatientID.startswith("P-")
     assert scan.source.headers[0].PatientName == "Doe^Jane"  # the scan in memory is untouched

@@ -76,8 +76,11 @@ def source_of(labels: NDArray[Any], scan: RawScan) -> DicomSource:
 PERSONAL = ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID",
              "ReferringPhysicianName")  # fmt: skip
 """Attributes of type 2 that results inherit from their source: present, and empty unless identity is asked for."""
-_OPTIONAL = ("PatientAge", "PatientWeight", "PatientSize", "StudyDescription", "InstitutionName", "OtherPatientIDs",
-             "PatientComments", "EthnicGroup", "Occupation", "AdditionalPatientHistory", "StationName")  # fmt: skip
+_TECHNICAL_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
+"""Acquisition, relationship, image and frames: what a result needs of its source. The others tell of people."""
+_TECHNICAL = ("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer",
+              "ManufacturerModelName", "CodingSchemeIdentificationSequence")  # fmt: skip
+"""What is needed of the group of identification."""
 
 
 def headers_of(source: DicomSource, identity: bool) -> list[Any]:
@@ -88,9 +91,8 @@ def headers_of(source: DicomSource, identity: bool) -> list[Any]:
 def _header(header: Any, identity: bool) -> Any:
     from pydicom.dataset import Dataset
 
-    left_out = {"PatientID"} if identity else {"PatientID", *PERSONAL, *_OPTIONAL}
     one = Dataset()
-    one.update({element.tag: element for element in header if element.keyword not in left_out})
+    one.update({element.tag: element for element in header if identity or _technical(element)})
     one.file_meta = header.file_meta
     one.PatientID = header.get("PatientID", "") if identity else patient_of(header)
     for keyword in PERSONAL:
@@ -99,6 +101,13 @@ def _header(header: Any, identity: bool) -> Any:
     if "PerFrameFunctionalGroupsSequence" in one:
         one.SharedFunctionalGroupsSequence = [_shared(one)]
     return one
+
+
+def _technical(element: Any) -> bool:
+    """Return whether an attribute tells of the images alone: a list of what may stay, for what may not has no end."""
+    if element.tag.group in _TECHNICAL_GROUPS:
+        return element.keyword not in PERSONAL
+    return element.keyword in _TECHNICAL
 
 
 def _shared(header: Any) -> Any:
