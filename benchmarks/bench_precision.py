@@ -3,7 +3,8 @@
     python benchmarks/bench_precision.py RUN [--fold 0] [--model int8=FOLDER] [--cases N] [-o results.json]
 
 Every case goes through the path of `segment` up to the regions. Without ``--model`` the fold's own model runs in fp32
-and, where the processor multiplies it, bf16; each ``--model NAME=FOLDER`` adds another model folder in auto precision.
+and, where the processor multiplies it, bf16; each ``--model NAME=FOLDER`` adds another model folder, in the precision
+of its name (``int8=model`` after ``glioscope export RUN -o model --int8``) or else in auto precision.
 The engines take turns on each case, so a machine whose speed drifts slows all alike.
 """
 
@@ -11,12 +12,12 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from glioscope.cases import load_case
-from glioscope.engines import Engine, load_engine
+from glioscope.engines import Engine, Precision, load_engine
 from glioscope.inference import InferenceConfig, predict_case, regions_from_probabilities
 from glioscope.labels import REGIONS
 from glioscope.metrics import dice
@@ -32,7 +33,7 @@ def engines_of(model: Path, others: list[str]) -> dict[str, Engine]:
         found["bf16"] = load_engine(model, precision="bf16")
     for entry in others:
         name, folder = entry.split("=", 1)
-        found[name] = load_engine(Path(folder))
+        found[name] = load_engine(Path(folder), precision=name if name in get_args(Precision) else "auto")
     return found
 
 

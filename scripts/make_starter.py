@@ -18,6 +18,8 @@ import numpy as np
 
 from glioscope.card import expected_dice_error, measure_card, subset_table
 from glioscope.cases import naming_scheme
+from glioscope.cli.exporting import calibration_cases
+from glioscope.engines import quantise
 from glioscope.evaluation import RegionScores, read_rows, summarise
 from glioscope.labels import REGIONS
 from glioscope.runs import Run, processor, read_json, read_model, write_json, write_model
@@ -184,6 +186,7 @@ def main() -> None:
     record = {key: value for key, value in spec.record.items() if key not in ("trained_on", "held_out")}
     shipped = replace(spec, name="starter", temperature=calibration.temperature, record=record)
     write_model(options.output, shipped, SHIPPED)
+    quantise(options.output, calibration_cases(run, options.fold, spec))
     write_json(options.output / "card.json", card)
     write_text(options.output / "CARD.md", markdown(card))
     print(json.dumps(card["scores"]["all"], indent=1))

@@ -73,7 +73,7 @@ def test_torch_is_imported_in_its_rooms_only() -> None:
 LATE = {
     "preprocessing": {"scipy"},  # only other spacings than the network's are resampled, and a cold start counts
     "report": {"matplotlib"},  # slow to load, and most pages of a batch are written by workers that draw nothing
-    "engines": {"openvino", "glioscope.network"},  # each engine loads what it runs on
+    "engines": {"openvino", "nncf", "glioscope.network"},  # each engine loads what it runs on
     # Pages and raw scans: not every run has them. What measures brings much of scipy: loaded while the network runs.
     "segmentation": {"glioscope.measure", "glioscope.report", "glioscope.segmentation"},
 }

@@ -8,8 +8,18 @@ import numpy as np
 import openvino
 import pytest
 
-from glioscope.engines import EnsembleEngine, OpenVinoEngine, cache_folder, exporting, load_engine, parity, running
+from glioscope.engines import (
+    EnsembleEngine,
+    OpenVinoEngine,
+    cache_folder,
+    exporting,
+    load_engine,
+    parity,
+    quantise,
+    running,
+)
 from glioscope.errors import DependencyError, ModelError
+from glioscope.runs import read_model
 from tiny import write_tiny_model, write_tiny_network
 
 PRESENT = np.array([True, True])
@@ -266,3 +276,31 @@ def test_an_ensemble_answers_with_the_mean_of_its_members():
         engine(np.zeros((4, 2, 2, 2), np.float32), np.ones(4, bool)), np.full((3, 2, 2, 2), 2.0)
     )
     assert engine.description == "3 networks, each: constant"
+
+
+def test_an_int8_form_is_chosen_by_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without bf16 the folder's int8 network answers, close to the fp32 one but rounded; with bf16 it is left alone."""
+    monkeypatch.setattr(running.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(running, "has_bf16", lambda *_: False)
+    folder = write_tiny_model(tmp_path / "model")
+    assert running.automatic_precision(folder) == "fp32"
+    with pytest.raises(ModelError, match="make it with 'glioscope export --int8'"):
+        load_engine(folder, precision="int8")
+    rng = np.random.default_rng(0)
+    cases = [(rng.uniform(-3, 3, (4, 8, 8, 8)).astype(np.float32), np.ones(4, bool)) for _ in range(3)]
+    with pytest.raises(ModelError, match="int8 needs cases"):
+        quantise(folder, [])
+    quantise(folder, cases)
+
+    assert read_model(folder).name == "tiny"  # every file with its checksum
+    engine = load_engine(folder)
+    assert engine.precision == "int8"
+    rounded, exact = engine(*cases[0]), load_engine(folder, precision="fp32")(*cases[0])
+    assert 0 < np.abs(rounded - exact).max() < 0.5  # of logits from -52 to 8
+    monkeypatch.setattr(running, "has_bf16", lambda *_: True)
+    assert running.automatic_precision(folder) == "bf16"
+    monkeypatch.setattr(running, "has_bf16", lambda *_: False)
+    monkeypatch.setattr(running.platform, "machine", lambda: "arm64")
+    assert running.automatic_precision(folder) == "fp32"
+    with pytest.raises(ModelError, match="int8 is for processors"):
+        load_engine(folder, precision="int8", device="cuda")

@@ -25,7 +25,9 @@ app = typer.Typer(
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU that torch finds, else the CPU.")
 ]
-Precision = Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="auto takes bf16 where the hardware has it.")]
+Precision = Annotated[
+    Literal["auto", "bf16", "int8", "fp32"], typer.Option(help="auto takes what this processor is quickest at.")
+]
 
 
 def _version(asked: bool) -> None:

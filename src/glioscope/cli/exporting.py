@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES, Case, LoadedCase
-from glioscope.engines import export_model
+from glioscope.engines import export_model, quantise
 from glioscope.errors import RunError
 from glioscope.geometry import cut
 from glioscope.inference import InferenceConfig, tiles
@@ -15,11 +15,13 @@ from glioscope.preprocessing import PreparedCase, load_prepared, prepare
 from glioscope.runs import ModelSpec, Run, read_model
 from glioscope.volumes import VolumeFile
 
+CALIBRATION = 12
+"""Training cases from which int8 reads the ranges of feature maps."""
 COMPARED = 2
 """Cases that an export is held against torch on; each costs a pass of torch on the processor."""
 
 
-def export_fold(folder: Path, output: Path, fold: int) -> float:
+def export_fold(folder: Path, output: Path, fold: int, *, int8: bool = False) -> float:
     """Write the network of a fold as a model folder; return the share of voxels decided as torch does.
 
     Raises
@@ -28,6 +30,8 @@ def export_fold(folder: Path, output: Path, fold: int) -> float:
         The run, or its fold, has no trained network.
     ModelError
         As `engines.export_model`.
+    DependencyError
+        int8 is asked for, and NNCF is not installed.
     """
     run = Run(folder)
     if fold not in run.trained_folds():
@@ -35,7 +39,32 @@ def export_fold(folder: Path, output: Path, fold: int) -> float:
         raise RunError(f"{folder}: fold {fold} has no trained network (those trained: {trained}); train it first")
     source = run.fold(fold) / "model"
     spec = read_model(source)
-    return export_model(source, output, [_one_pass(case, spec) for case in _cases(run, fold, spec)])
+    agreement = export_model(source, output, [_one_pass(case, spec) for case in _cases(run, fold, spec)])
+    if int8:
+        quantise(output, calibration_cases(run, fold, spec))
+    return agreement
+
+
+def calibration_cases(run: Run, fold: int, spec: ModelSpec) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Return training cases as the network sees them, evenly spread; of every third only some sequences are shown.
+
+    Raises
+    ------
+    RunError
+        None of the fold's training cases is prepared any more.
+    """
+    names = [n for n in sorted(run.folds()[fold].train) if (run.prepared / f"{n}.json").is_file()]
+    if not names:
+        raise RunError(f"{run.prepared}: holds no training case of fold {fold}; int8 needs some to read ranges from")
+    rng = np.random.default_rng(0)
+    shown = []
+    for index, name in enumerate(names[:: max(1, len(names) // CALIBRATION)][:CALIBRATION]):
+        image, presence = _one_pass(load_prepared(run.prepared, name), spec)
+        if index % 3 == 2 and presence.sum() > 1:
+            presence = presence & (rng.permutation(len(presence)) < rng.integers(1, len(presence)))
+            image = image * presence[:, None, None, None]
+        shown.append((np.asarray(image, np.float32), presence))
+    return shown
 
 
 def _cases(run: Run, fold: int, spec: ModelSpec) -> list[PreparedCase]:

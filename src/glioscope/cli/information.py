@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from glioscope import __version__
-from glioscope.engines import cache_folder
+from glioscope.engines import automatic_precision, cache_folder
 from glioscope.errors import ModelError
 from glioscope.evaluation import builtin_protocols
 from glioscope.labels import SCHEMES
@@ -21,7 +21,7 @@ def gather() -> dict[str, Any]:
         "processor": machine["model"],
         "cores": machine["cores"],
         "features": " ".join(machine["flags"]) or "none known",
-        "default engine": f"OpenVINO {'bf16' if has_bf16(machine) else 'fp32'}",
+        "default engine": f"OpenVINO {_precision(machine)}",
         "torch for training": "installed" if find_spec("torch") else "not installed: pip install 'glioscope[train]'",
         "compiled models": str(cache_folder() or "not kept: no writable cache folder"),
         "network": _network(),
@@ -29,6 +29,13 @@ def gather() -> dict[str, Any]:
         "protocols": ", ".join(builtin_protocols()),
         "label schemes": ", ".join(SCHEMES),
     }
+
+
+def _precision(machine: dict[str, Any]) -> str:
+    try:
+        return automatic_precision(default_model())
+    except ModelError:
+        return "bf16" if has_bf16(machine) else "fp32"
 
 
 def _network() -> str:

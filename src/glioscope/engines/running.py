@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -16,9 +17,12 @@ from glioscope.errors import DependencyError, ModelError
 from glioscope.runs import ModelSpec, has_bf16, processor, read_model, settings
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "bf16", "int8", "fp32"]
 
-_OPENVINO_PRECISION = {"bf16": "bf16", "fp32": "f32"}
+INT8_NETWORK = "network-int8.xml"
+"""A model folder may hold it beside network.xml; see `quantise`."""
+_OPENVINO_PRECISION = {"bf16": "bf16", "fp32": "f32", "int8": "f32"}
+"""What layers compute in; those of an int8 network that are not quantised compute in fp32."""
 _SHAPES_KEPT = 2
 """Compiled shapes held in memory, each with its own buffers (some 0.3 GB for a whole brain)."""
 
@@ -29,7 +33,7 @@ class Engine(Protocol):
     name: str
     """Library and version."""
     precision: str
-    """`bf16` or `fp32`: what the arithmetic is done in, or asked to be."""
+    """`bf16`, `int8` or `fp32`: what the arithmetic is done in, or asked to be."""
     description: str
     """One line for records: what runs where, and why if it was not the first choice."""
 
@@ -226,6 +230,24 @@ def _cuda_is_likely() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
+def automatic_precision(model_folder: Path) -> Precision:
+    """Return the precision in which this processor is quickest at a model: bf16, else int8 where the folder has it."""
+    if has_bf16():
+        return "bf16"
+    x86 = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere int8 was never measured
+    return "int8" if x86 and (model_folder / INT8_NETWORK).is_file() else "fp32"
+
+
+def _form(model_folder: Path, precision: Precision) -> tuple[Path, Precision]:
+    """Return which of a folder's networks to run, and in which precision."""
+    if precision == "auto":
+        precision = automatic_precision(model_folder)
+    network = model_folder / (INT8_NETWORK if precision == "int8" else "network.xml")
+    if precision == "int8" and not network.is_file():
+        raise ModelError(f"{model_folder}: has no {INT8_NETWORK}; make it with 'glioscope export --int8'")
+    return network, precision
+
+
 def load_engine(
     model_folder: Path, *, device: Device = "auto", precision: Precision = "auto", threads: int | None = None
 ) -> Engine:
@@ -236,7 +258,8 @@ def load_engine(
     device : str
         `auto` takes CUDA where torch finds it and the folder has ``weights.safetensors``, else the processor.
     precision : str
-        `auto` takes bf16 where the hardware multiplies it (AVX512-BF16, AMX, CUDA), else fp32.
+        `auto` takes bf16 where the hardware multiplies it (AVX512-BF16, AMX, CUDA), else int8 on an x86 processor and
+        where the folder has that form, else fp32.
     threads : int, optional
         On the processor; by default all cores.
 
@@ -253,11 +276,20 @@ def load_engine(
     spec = read_model(model_folder)
     has_weights = (model_folder / "weights.safetensors").is_file()
     if device == "cuda":
+        if precision == "int8":
+            raise ModelError("int8 is for processors; use --device cpu, or another --precision on CUDA")
         return TorchEngine(model_folder, spec, device="cuda", precision=precision)
-    if device == "auto" and has_weights and _cuda_is_likely() and import_torch().cuda.is_available():
+    if (
+        device == "auto"
+        and precision != "int8"
+        and has_weights
+        and _cuda_is_likely()
+        and import_torch().cuda.is_available()
+    ):
         return TorchEngine(model_folder, spec, device="cuda", precision=precision)
+    network, precision = _form(model_folder, precision)
     try:
-        return OpenVinoEngine(model_folder / "network.xml", precision=precision, threads=threads)
+        return OpenVinoEngine(network, precision=precision, threads=threads)
     except (ImportError, RuntimeError) as error:  # a ModelError is a RuntimeError
         reason = first_line(error)
         if not has_weights:
