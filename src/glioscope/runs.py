@@ -283,7 +283,8 @@ class Glimpse:
     def write(self, path: Path) -> None:
         """Write `fold_0/samples/CASE/000020.npz`, complete or not at all."""
         with atomic_path(path) as scratch, scratch.open("wb") as file:
-            np.savez_compressed(file, **{name: np.asarray(value) for name, value in asdict(self).items()})
+            parts = {"image": self.image, "prediction": self.prediction, "reference": self.reference}
+            np.savez_compressed(file, allow_pickle=False, spacing_mm=np.array(self.spacing_mm), **parts)
 
     @classmethod
     def read(cls, path: Path) -> "Glimpse":

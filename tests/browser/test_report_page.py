@@ -1,5 +1,6 @@
 """The report of a case in a real browser: from disk, without a network, by mouse and by keyboard."""
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from glioscope.cases import Case, LoadedCase
 from glioscope.geometry import Grid
@@ -174,8 +176,16 @@ def test_pictures_stand_without_scripts(browser: Any, page_file: Path) -> None:
     context.close()
 
 
-def test_space_says_why_it_cannot_start(page: Any) -> None:
-    """These browsers run without a graphics card: the button says so, and nothing hangs."""
+def test_space_says_why_it_cannot_start(browser: Any, page_file: Path) -> None:
+    context = browser.new_context(offline=True)
+    context.add_init_script(
+        """const own = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return kind === 'webgl2' ? null : own.call(this, kind, ...rest); };"""
+    )
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("#viewer[data-ready=all]")
     button = page.get_by_role("button", name="3-D")
     assert button.is_disabled()
     assert "the slices show the same" in button.get_attribute("title")
@@ -188,6 +198,33 @@ def test_space_says_why_it_cannot_start(page: Any) -> None:
         }"""
     )
     assert packed > 1_000_000
+    context.close()
+
+
+def coloured(picture: bytes) -> tuple[int, int]:
+    """Return how many pixels of a picture are coloured and how many grey, below the note and without the cube."""
+    with Image.open(io.BytesIO(picture)) as opened:
+        pixels = np.asarray(opened.convert("RGB"), np.int16)[60:-80, 90:]
+    spread = np.ptp(pixels, axis=2)
+    return int((spread > 60).sum()), int(((spread < 12) & (pixels.mean(axis=2) > 30)).sum())
+
+
+def test_space_draws_the_tumour_inside_the_brain(browser: Any, page_file: Path) -> None:
+    """By the processor: these browsers have no graphics card."""
+    context = browser.new_context(offline=True, viewport={"width": 440, "height": 600})  # few pixels, each a ray
+    view = context.new_page()
+    view.goto(page_file.as_uri())
+    view.wait_for_selector("#viewer[data-ready=all]")
+    view.get_by_role("button", name="3-D").click()
+    view.wait_for_selector("#v-space-box[data-ready=yes]", timeout=120_000)
+    box = view.locator("#v-space-box")
+    tumour, brain = coloured(box.screenshot())
+    assert tumour > 1000
+    assert brain > 1000
+    view.keyboard.press("o")  # overlays off
+    view.wait_for_function("() => glioscopeViewer.space.inside.img.every((v) => v === 0)")
+    assert coloured(box.screenshot())[0] < tumour / 20
+    context.close()
 
 
 def test_every_control_has_a_name(page: Any) -> None:

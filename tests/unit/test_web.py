@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import shutil
 import sqlite3
 import zipfile
@@ -194,7 +195,7 @@ def test_two_t1_are_left_to_the_user(client: TestClient, case_files: dict[str, b
     body = next(iter(case_files.values()))
     (case,) = send(client, {"a_t1.nii.gz": body, "b_t1.nii.gz": body, "b_flair.nii.gz": body}, start="1").json()
     assert case["state"] == "review"
-    assert case["message"] == "a_t1.nii.gz and b_t1.nii.gz are both named for t1n: choose one"
+    assert case["message"] == "a_t1.nii.gz and b_t1.nii.gz are both named for T1: choose one"
 
 
 def test_different_grids_are_proposed_as_raw(client: TestClient, tmp_path: Path, case_files: dict[str, bytes]) -> None:
@@ -529,6 +530,28 @@ class _FullDatabase:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+
+@pytest.mark.slow
+def test_a_corrected_version_is_compared_with_all_that_belongs_to_it(
+    done: str, client: TestClient, case_files: dict[str, bytes]
+) -> None:
+    labels = label_map(client, done)
+    labels[6:8, 7:9, 6:8] = 2  # nothing enhances any more
+    save(client, done, nifti(labels))
+    other = done_case(client, case_files)
+    assert client.post(f"/api/cases/{done}/change", json={"earlier": done}).status_code == 409
+    assert client.post(f"/api/cases/{done}/change", json={"earlier": other}).json()["state"] == "queued"
+    work(client)
+    assert client.get(f"/api/cases/{done}/change/{other}").json()["state"] == "done"
+    page = client.get(f"/api/cases/{done}/change/{other}/page")
+    assert "sandbox" in page.headers["content-security-policy"]
+    found = json.loads((service_of(client).change_page(done, other).parent / "change.json").read_text("utf-8"))
+    enhancing = found["regions"]["ET"]
+    assert enhancing["earlier_ml"] == pytest.approx(0.008)
+    assert enhancing["later_ml"] == 0
+    assert found["later"]["case_id"] == "BraTS-GLI-00001-000"
+    assert "Where it changed" in page.text  # both dates have their scans with them
 
 
 def test_images_for_the_viewer_lie_on_the_grid_of_the_labels(done: str, client: TestClient) -> None:

@@ -249,11 +249,11 @@ def comparison(scene: Scene, at: tuple[int, int, int]) -> list[tuple[str, Pictur
 
 
 def heat_picture(picture: Picture, heat: NDArray[np.uint8]) -> Picture:
-    """Return the picture with heat from 0 (clear) through orange to 255 (pale yellow)."""
+    """Return the picture with heat from 0 (clear) through orange to 255 (pale yellow); below 5 % nothing is drawn."""
     amount = _scaled(heat, (picture.shape[1], picture.shape[0]), Image.Resampling.BILINEAR).astype(np.float32) / 255
     amount = amount[..., None]
     ink = np.array([255.0, 90.0, 20.0]) * (1 - amount) + np.array([255.0, 245.0, 170.0]) * amount
-    opacity = np.clip(amount * 1.6, 0, 0.9)
+    opacity = np.clip((amount - 0.05) * 1.7, 0, 0.9)
     return (picture * (1 - opacity) * 0.85 + ink * opacity).astype(np.uint8)
 
 

@@ -29,7 +29,7 @@ from glioscope.report.images import (
     grey_picture,
     jpeg,
 )
-from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of, metric_name
 from glioscope.runs import read_json
 from glioscope.volumes import write_text
 
@@ -110,6 +110,7 @@ def _environment() -> Environment:
     made = environment("glioscope.report")
     made.filters["words"] = words
     made.filters["chance"] = chance
+    made.filters["metric"] = metric_name
     made.globals.update(
         style=Markup(asset("page.css")),
         script=lambda name: Markup(asset(name)),

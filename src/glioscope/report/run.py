@@ -153,6 +153,7 @@ def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
         drawn = im.overlay(grey, im.take(scene.codes, "axial", (0, 0, 0)), scene.names)
         stills.append(still(drawn, f"{folder.name}: prediction at step {step}", f"Step {step:,}"))
     if scenes:  # the last is at the finest spacing
+        assert scene.reference is not None
         truth = im.overlay(grey, im.take(scene.reference, "axial", (0, 0, 0)), scene.names)
         stills.append(still(truth, f"{folder.name}: reference", "Reference", im.SIDES["axial"]))
         stills.insert(0, still(grey, f"{folder.name}: image", SEQUENCE_NAMES.get(name, name), im.SIDES["axial"]))

@@ -10,10 +10,11 @@ from glioscope.cases import Case, load_case, scan_cases
 from glioscope.errors import CaseError, GlioscopeError
 from glioscope.evaluation import RegionScores, read_rows
 from glioscope.geometry import Grid
-from glioscope.labels import convert_labels, scheme_named
+from glioscope.labels import REGIONS, convert_labels, scheme_named
 from glioscope.report import images as im
 from glioscope.report.figures import box_figure, chart, has_values, scatter_figure
 from glioscope.report.page import Still, comparison_stills, read_record, write_page
+from glioscope.report.style import metric_name
 from glioscope.volumes import read_labels
 
 WORST_CASES = 6
@@ -37,6 +38,7 @@ def write_evaluation_report(folder: Path) -> Path:
     summary = read_record(folder / "summary.json")
     protocols = list(dict.fromkeys(row.protocol for row in rows))
     charts = [_charts(rows, protocol) for protocol in protocols]
+    results, main = summary.get("results") or {}, main_protocol(rows)
     page = folder / "report.html"
     write_page(
         page,
@@ -47,13 +49,15 @@ def write_evaluation_report(folder: Path) -> Path:
             "cases": len({row.case_id for row in rows}),
             "charts": charts,
             "protocols": summary.get("protocols") or {},
-            "results": _result_tables(summary.get("results") or {}),
+            "results": _result_tables(results),
+            "dice": _dice_name([row for row in rows if row.protocol == main]),
+            "headline": {region: found for region, found in results.get(main, {}).items() if region in REGIONS},
             "missing": summary.get("missing") or [],
             "refused": summary.get("refused") or {},
             "resampled": summary.get("resampled") or [],
             "counted": summary.get("counted") or "",
-            "worst": _worst(rows, main_protocol(rows), summary),
-            "worst_protocol": main_protocol(rows),
+            "worst": _worst(rows, main, summary),
+            "main": main,
             "names": ("WT", "TC", "ET"),
         },
     )
@@ -102,9 +106,9 @@ def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, Any]:
     return {
         "protocol": protocol,
         "cases": len({row.case_id for row in own}),
-        "boxes": chart(box_figure(scores, label=dice.replace("_", " "))) if has_values(scores) else None,
+        "boxes": chart(box_figure(scores, label=metric_name(dice))) if has_values(scores) else None,
         "distances": chart(box_figure(far, label="HD95, mm", top=None)) if has_values(far) else None,
-        "scatter": chart(scatter_figure(points, x="reference volume, ml", y=dice.replace("_", " ")))
+        "scatter": chart(scatter_figure(points, x="reference volume, ml", y=metric_name(dice)))
         if has_values(scores)
         else None,
     }

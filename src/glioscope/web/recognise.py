@@ -17,6 +17,7 @@ from glioscope.geometry import Grid
 from glioscope.raw.dicom import read_dicom
 from glioscope.raw.find import find_dicom
 from glioscope.raw.words import FLAIR, T1, T2, WITH_CONTRAST, WITHOUT_CONTRAST, find, plain
+from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.runs import write_json
 from glioscope.volumes import VolumeFile, read_grid
 from glioscope.web.store import Kind, Scan
@@ -151,7 +152,7 @@ def _nifti(received: Received, title: str, names: Sequence[str]) -> Proposal:
             choice[code] = places[0]
         if len(places) > 1:
             listed = " and ".join(scans[n].name for n in places[:3])
-            remarks.append(f"{listed} are both named for {code}: choose one")
+            remarks.append(f"{listed} are both named for {SEQUENCE_NAMES[code]}: choose one")
     broken = [scan for scan in scans if scan.problem]
     if len(broken) == len(scans):
         raise CaseError(f"{broken[0].name}: {broken[0].problem}")

@@ -171,7 +171,7 @@ class Service:
         if row.kind == "dicom":
             raw = True
         shown = readable(title) if title else row.title
-        for name in ("output", "case", "view"):
+        for name in ("output", "case", "view", "versions"):
             shutil.rmtree(self.store.folder(key) / name, ignore_errors=True)
         self.store.forget_versions(key)
         self.store.queue(
@@ -269,18 +269,19 @@ class Service:
         return [Step(what="segmenting", arguments=arguments)]
 
     def _dates(self, earlier: str, later: str) -> list[str]:
-        """Return what `change` takes for the newest versions of two cases: folders, or corrected labels with a scan."""
-        places, options = [], []
-        for when, key in (("earlier", earlier), ("later", later)):
-            version, folder = self.case(key).version, results.result_folder(self.store, key)
-            if version == 1:
-                places.append(str(folder))
-                continue
-            summary = results.read_summary(self.store, key, version)
-            scan = next(iter(results.case_of(summary).sequences.values()))
-            places.append(str(results.segmentation_file(self.store, key, version)))
-            options += [f"--{when}-scan", str(scan.path), "--scheme", summary["scheme"]["name"]]
-        return places + options
+        """Return what `change` takes for the newest versions of two cases: folders as `segment` writes them."""
+        return [str(self._as_segmented(key, self.case(key).version)) for key in (earlier, later)]
+
+    def _as_segmented(self, key: str, version: int) -> Path:
+        """Return a folder that holds a version as if `segment` had written it; for the first it has."""
+        folder = results.result_folder(self.store, key)
+        if version == 1:
+            return folder
+        made = self.store.folder(key) / "versions" / str(version) / folder.name
+        segmentation, summary, _ = results.names(version)
+        _link(folder / segmentation, made / "segmentation.nii.gz")
+        _link(folder / summary, made / "summary.json")
+        return made
 
     def _read(self, job: JobRow, result: Path) -> None:
         found = read_json(result, what="list of series")

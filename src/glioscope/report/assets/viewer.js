@@ -102,7 +102,7 @@
         if (!state.overlay) continue;
         if (state.layer === "uncertainty") {
           const heat = maps.uncertainty[voxel] / 255;
-          paint.data.set([255, 90 + 155 * heat, 20 + 150 * heat, 255 * Math.min(1, heat * 1.6) * Math.min(1, 0.3 + state.opacity)], 4 * n);
+          paint.data.set([255, 90 + 155 * heat, 20 + 150 * heat, 255 * Math.max(0, Math.min(1, (heat - 0.05) * 1.7)) * Math.min(1, 0.3 + state.opacity)], 4 * n);
         } else {
           inks[n] = inkOf(voxel);
         }

@@ -7,8 +7,12 @@ let sending = null;
 
 // Files of a drop, folders walked through; each with its path below what was dropped.
 async function dropped(items) {
-  const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const found = [];
+  const entries = [], found = [];
+  for (const item of items) { // all of them now: after the first wait the list is empty
+    const entry = item.webkitGetAsEntry?.(), file = item.getAsFile();
+    if (entry) entries.push(entry);
+    else if (file) found.push([file, file.name]);
+  }
   async function walk(entry, path) {
     if (entry.isFile) {
       const file = await new Promise((done, failed) => entry.file(done, failed));
@@ -126,7 +130,7 @@ function line(one) {
   } else if (one.state === "failed") status.append(make("span", { class: "small" }, ` ${one.message}`));
   else if (one.state === "review") status.append(make("span", { class: "small" }, ` ${one.message || "Look at the sequences, then start"}`));
   else if (one.result.flags) status.append(make("span", { class: "small" }, ` ${one.result.flags} flag${one.result.flags > 1 ? "s" : ""}`));
-  if (one.version > 1) status.append(make("span", { class: "small" }, ` version ${one.version}`));
+  if (one.version > 1) status.append(make("span", { class: "small" }, `${one.result.flags ? " ·" : ""} version ${one.version}`));
   return make("tr", { "data-key": one.key },
     make("th", { scope: "row" }, make("a", { href: `/cases/${one.key}` }, one.title)),
     status, ...volumes(one.result),
@@ -148,7 +152,7 @@ async function refresh() {
       $("cases").replaceChildren(...cases.map(line));
       if (focused) document.querySelector(`tr[data-key="${focused}"] a`)?.focus();
       $("empty").hidden = found.cases.length > 0;
-      $("list").hidden = found.cases.length === 0;
+      $("list").hidden = $("find").hidden = $("all-csv").hidden = found.cases.length === 0;
       $("count").textContent = `${found.total} case${found.total === 1 ? "" : "s"}${found.waiting ? `, ${found.waiting} under way` : ""}`;
     }
   } catch (error) {

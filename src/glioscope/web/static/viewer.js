@@ -71,7 +71,9 @@ function start() {
   software = /swiftshader|llvmpipe|software/i.test(known ? String(probe.getParameter(known.UNMASKED_RENDERER_WEBGL)) : "");
   probe.getExtension("WEBGL_lose_context")?.loseContext();
   const { Niivue } = window.niivue;
+  arrange("3");
   nv = new Niivue({
+    sagittalNoseLeft: true, // as the reports have it
     backColor: [0.02, 0.025, 0.035, 1], crosshairColor: [0.61, 0.9, 1, 0.75], crosshairWidthUnit: "mm",
     show3Dcrosshair: true, multiplanarLayout: software ? 3 : 0,
     isOrientCube: false, isRadiologicalConvention: true, isColorbar: false, logLevel: "error", maxDrawUndoBitmaps: 24,
@@ -89,6 +91,11 @@ function start() {
     option.textContent = "3-D (needs a graphics card)";
   }
   return true;
+}
+
+// Three planes in a row need little height, one plane all there is.
+function arrange(layout) {
+  $("gl").parentElement.classList.toggle("row", software && layout === "3");
 }
 
 // The bytes of a packed NIfTI file of the server.
@@ -342,7 +349,10 @@ function controls() {
     state.opacity = event.target.value / 100;
     nv?.setDrawOpacity(state.opacity);
   });
-  $("layout").addEventListener("change", (event) => nv?.setSliceType(Number(event.target.value)));
+  $("layout").addEventListener("change", (event) => {
+    arrange(event.target.value);
+    nv?.setSliceType(Number(event.target.value));
+  });
   for (const [value, text] of [["look", "Look"], ["brush", "Brush"], ["erase", "Eraser"]]) {
     chip($("tool"), "radio", "tool", value, text, value === "look", () => tool(value));
   }
