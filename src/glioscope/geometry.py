@@ -8,15 +8,25 @@ Everything here is arithmetic on shapes and affines, with exact ways back; resam
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
+
+# Where pydicom is installed nibabel loads it, for a header extension that is not read here: a tenth of a cold start.
+_PYDICOM = sys.modules.get("pydicom")
+sys.modules["pydicom"] = None  # type: ignore[assignment]
+try:
+    import nibabel as nib
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+finally:
+    del sys.modules["pydicom"]
+    if _PYDICOM is not None:
+        sys.modules["pydicom"] = _PYDICOM
 
 Shape3 = tuple[int, int, int]
 Spacing = tuple[float, float, float]

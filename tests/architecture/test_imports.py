@@ -137,3 +137,12 @@ def test_openvino_sends_no_usage_reports() -> None:
 
 def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+def test_a_start_does_not_wait_for_pydicom() -> None:
+    """nibabel would load it, if it is there; it is loaded when DICOM is read, and can be."""
+    program = (
+        "import sys, glioscope.segmentation; assert 'pydicom' not in sys.modules; "
+        "import pydicom; assert pydicom.dcmread"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
