@@ -85,11 +85,7 @@ function start() {
   nv.onDrawingChanged = (action) => {
     if (action === "draw") changed(1);
   };
-  if (software) {
-    const option = $("layout").querySelector("option[value='4']");
-    option.disabled = true;
-    option.textContent = "3-D (needs a graphics card)";
-  }
+  if (software) $("layout").querySelector("option[value='4']").textContent = "3-D (slow without a graphics card)";
   return true;
 }
 
@@ -351,6 +347,7 @@ function controls() {
   });
   $("layout").addEventListener("change", (event) => {
     arrange(event.target.value);
+    if (nv) nv.opts.isOrientCube = event.target.value === "4";
     nv?.setSliceType(Number(event.target.value));
   });
   for (const [value, text] of [["look", "Look"], ["brush", "Brush"], ["erase", "Eraser"]]) {
