@@ -96,7 +96,7 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
     view.on("dialog", lambda dialog: dialog.accept())
     yield view
     context.close()
-    expected = ("the server responded with a status of 4", "ReadPixels", "GPU stall")
+    expected = ("the server responded with a status of 4", "ERR_CONNECTION_RESET", "ReadPixels", "GPU stall")
     assert [text for text in said if not any(part in text for part in expected)] == []
     assert [url for url in asked if not url.startswith((server.address, "data:", "blob:"))] == []
 
@@ -227,10 +227,27 @@ def stroke_over_tumour(page: Any) -> None:
         page.mouse.up()
 
 
-def test_rubbish_is_told_as_such(page: Any, server: Server, tmp_path: Path) -> None:
-    rubbish = tmp_path / "letter <b>to\u202e mother.docx"
-    rubbish.write_bytes(b"not a scan")
-    upload(page, server.address, [str(rubbish)])
+def test_a_folder_of_rubbish_and_an_upload_cut_off(page: Any, server: Server, tmp_path: Path) -> None:
+    """A folder is walked through; an upload that stops half-way says so and leaves the page as it was."""
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "one.txt").write_text("not a scan", encoding="utf-8")
+    page.goto(server.address)
+    page.locator("#choose-folder").set_input_files(str(tmp_path / "letters"))
+    page.get_by_role("alert").filter(has_text="one.txt: no scan is in it").wait_for()
+    page.route("**/api/uploads", lambda route: route.abort("connectionreset"))
+    page.locator("#choose-files").set_input_files([str(tmp_path / "letters" / "one.txt")])
+    page.get_by_role("alert").filter(has_text="The upload was cut off; nothing was kept.").wait_for()
+    page.get_by_text("None yet.").wait_for()
+
+
+def test_rubbish_is_told_as_such(page: Any, server: Server) -> None:
+    """Dropped on the page, with a name that is no markup."""
+    page.goto(server.address)
+    dropped = page.evaluate_handle(
+        """name => { const all = new DataTransfer(); all.items.add(new File(['not a scan'], name)); return all; }""",
+        "letter <b>to\u202e mother.docx",
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
     note = page.get_by_role("alert").filter(has_text="no scan is in it")
     note.wait_for()
     assert "letter <b>to mother.docx" in note.inner_text()
