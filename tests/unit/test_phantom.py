@@ -240,6 +240,14 @@ class TestGrid:
         shell = ndimage.binary_dilation(full.brain, iterations=5) & ~ndimage.binary_dilation(full.brain, iterations=2)
         assert full.images["t1n"][shell].mean() > 0.3 * full.images["t1n"][full.brain].mean()
 
+    def test_fluid_between_brain_and_bone_is_thin(self) -> None:
+        config = replace(CLEAN, shape=(112, 124, 96), spacing_mm=(2.0, 2.0, 2.0), skull=True, tumour="none")
+        made = phantom(2, config)
+        away = ndimage.distance_transform_edt(~made.brain, sampling=config.spacing_mm)
+        vault = np.indices(made.brain.shape)[2] > 56  # above the base, where nothing but bone and scalp lies
+        t2 = made.images["t2w"]
+        assert np.median(t2[vault & (away > 3) & (away < 5)]) < 0.5 * np.median(t2[made.brain])
+
     @pytest.mark.parametrize("codes", ["LPS", "RAS"])
     def test_the_marker_is_on_the_right(self, codes: str) -> None:
         config = replace(CLEAN, skull=True, orientation=codes, tumour="none")

@@ -25,6 +25,10 @@ TEMPORAL_HORN = ((21, -38, 13, 4.2), (32, -38, 0, 3.0), (34, -22, -14, 1.8), (27
 CAUDATE = ((15, 20, 3, 5.4), (16, 12, 11, 4.8), (17, -2, 20, 3.4), (21, -20, 22, 2.4), (28, -34, 15, 1.6))
 
 
+CISTERN_MM = 24.0
+"""How widely the envelope rounds the seams of cerebrum, cerebellum and brainstem: clefts of up to half of it are fluid
+within the brain's outline, as brain extraction draws it."""
+
 WAVES = 6
 """Plane waves that bend a standard head into a person's."""
 
@@ -95,7 +99,7 @@ class Brain:
     """Signed distances of one brain on a lattice of points, millimetres, negative inside; each (i, j, k) float32."""
 
     envelope: Field
-    """Everything a brain mask holds: cerebrum with its sulci, cerebellum, brainstem."""
+    """Everything a brain mask holds: cerebrum with its sulci, cerebellum, brainstem, the cisterns between them."""
     cerebrum: Field
     fold: Field
     """Signed distance to the nearest sulcal sheet (positive on one side, negative on the other)."""
@@ -157,7 +161,7 @@ def envelope(points: Sequence[Field]) -> tuple[Field, Field, Field, Field]:
     cerebellum = blend(hemisphere, ellipsoid(points, (0, -60, -28), (14, 25, 22)), 8)
     cerebellum = np.maximum(cerebellum, np.float32(2) - cerebrum)  # the tentorium keeps them apart
     stem = tube(points, ((0, -20, -2, 15), (0, -24, -16, 14), (0, -25, -30, 15), (0, -34, -48, 9), (0, -42, -80, 7)))
-    brain = blend(blend(cerebrum, cerebellum, 4), stem, 5)
+    brain = blend(blend(cerebrum, cerebellum, CISTERN_MM), stem, CISTERN_MM)
     return brain, cerebrum, cerebellum, stem
 
 
