@@ -22,15 +22,11 @@ from glioscope.quality import Flag, check_input, check_output, uncertainty
 from glioscope.quality.inputs import HEAD_ML
 from glioscope.raw.find import DicomCase
 from glioscope.runs import ModelSpec, processor, sha256_of, versions, write_json
-from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
+from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
 from glioscope.volumes import read_grid, remove_scratch, write_volume
 
 if TYPE_CHECKING:
     from glioscope.segmentation.raw import RawRoute
-
-
-CLINICAL = {"seg": "dicom/segmentation.dcm", "rtstruct": "dicom/contours.dcm", "sr": "dicom/measurements.dcm"}
-"""Kind of a clinical file to its name in a case's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -26,8 +26,7 @@ from glioscope.raw.find import DicomCase, without_path
 from glioscope.raw.prepare import PreparedRaw, prepare_raw, record, to_native, write_prepared
 from glioscope.raw.scan import RawPatient, RawScan, read_nifti_scans
 from glioscope.runs import sha256_of
-from glioscope.segmentation.case import CLINICAL
-from glioscope.segmentation.records import SegmentOptions
+from glioscope.segmentation.records import CLINICAL, SegmentOptions
 from glioscope.volumes import write_volume
 
 WITHOUT_DICOM = (

@@ -12,6 +12,8 @@ from glioscope.errors import GlioscopeError
 Status = Literal["done", "skipped", "failed"]
 ClinicalFile = Literal["seg", "rtstruct", "sr"]
 """DICOM segmentation, contours for radiotherapy, structured report of the measurements."""
+CLINICAL = {"seg": "dicom/segmentation.dcm", "rtstruct": "dicom/contours.dcm", "sr": "dicom/measurements.dcm"}
+"""Kind of a clinical file to its name in a case's folder."""
 OnProgress = Callable[[int, int, str], None]
 """Called with cases finished, cases in all, and one line on what happened."""
 
