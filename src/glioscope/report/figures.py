@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from glioscope.errors import RunError
@@ -80,8 +81,10 @@ def curves_figure(history: Columns) -> Figure:
     _pair(axes[1, 0], history, "train_accuracy", "val_accuracy", title="Voxel accuracy")
     _line(axes[1, 1], history, "learning_rate", "learning rate", TEXT, smooth=False)
     axes[1, 1].set_title("Learning rate", loc="left", color=TEXT, fontsize=11, fontweight="bold")
+    axes[1, 1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     for axis in axes[1]:
         axis.set_xlabel("step", color=MUTED)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes.flat:
         _finish(axis)
     return figure
