@@ -14,9 +14,6 @@ from glioscope.engines.running import INT8_NETWORK
 from glioscope.errors import DependencyError, ModelError
 from glioscope.runs import read_model, write_model
 
-KEPT = (".*module[.]fine[./].*", ".*module[.]head/.*")
-"""Layers that stay as they are: the last stage, at full resolution, draws the outline and costs little."""
-
 
 def quantise(folder: Path, cases: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> None:
     """Add network-int8.xml and its weights to a model folder; `load_engine` then chooses by the processor.
@@ -52,14 +49,12 @@ def quantise(folder: Path, cases: Sequence[tuple[NDArray[np.float32], NDArray[np
     pairs = nncf.Dataset(
         [{"image": image[None], "presence": presence.astype(np.float32)[None]} for image, presence in cases]
     )
-    kept = nncf.IgnoredScope(patterns=list(KEPT), validate=False)
     with contextlib.redirect_stdout(io.StringIO()):  # its bars; results alone go to standard output here
         model = nncf.quantize(
             openvino.Core().read_model(folder / "network.xml"),
             pairs,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(cases),
-            ignored_scope=kept,
         )
     names = [INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin")]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # so that no reader meets half a pair
