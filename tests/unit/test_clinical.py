@@ -29,6 +29,7 @@ from glioscope.raw.scan import RawScan
 
 SCHEME = SCHEMES["brats2023"]
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom and highdicom warn of what synthetic headers lack
+STUDY_VALIDATOR = shutil.which("dcentvfy")
 VALIDATOR = shutil.which("dciodvfy") or shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
 
 
@@ -265,6 +266,14 @@ def test_a_validator_finds_no_error(scan, tmp_path, identity):
     for path in write_all(tmp_path, scan, identity=identity):
         result = subprocess.run([VALIDATOR, path], capture_output=True, text=True, check=False)
         assert "Error" not in result.stdout + result.stderr
+
+
+@pytest.mark.skipif(STUDY_VALIDATOR is None, reason="dcentvfy is not installed; it comes with dicom3tools")
+def test_results_belong_to_the_study_of_their_source(scan, tmp_path):
+    files = [*sorted((tmp_path / "source").glob("*.dcm")), *write_all(tmp_path, scan, identity=True)]
+    result = subprocess.run([STUDY_VALIDATOR, *files], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert "Error" not in result.stdout + result.stderr
 
 
 def test_a_scan_from_nifti_has_nothing_to_refer_to(tmp_path):
