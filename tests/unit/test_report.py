@@ -220,6 +220,17 @@ def test_fine_volumes_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(data["spacing"]) >= 2
 
 
+def test_images_that_would_make_a_page_too_large_are_packed_tighter(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = im.make_scene(loaded_case(), tumour(), SCHEME)
+    sizes = []
+    for most in (4_000_000, 1):  # all the room there is, and none: the coarsest is taken then
+        monkeypatch.setattr("glioscope.report.viewer.MOST_IMAGE_BYTES", most)
+        sizes.append(sum(len(s["url"]) for s in viewer_data(scene, (1, 2, 3), ())["sequences"]))
+    monkeypatch.setattr("glioscope.report.viewer.MOST_IMAGE_BYTES", (sizes[0] + sizes[1]) // 2 * 3 // 4)
+    sizes.append(sum(len(s["url"]) for s in viewer_data(scene, (1, 2, 3), ())["sequences"]))
+    assert sizes[1] < sizes[2] < sizes[0]
+
+
 def test_grey_levels() -> None:
     image = np.array([0, 10, 20, np.nan, 1000], np.float32).reshape(5, 1, 1)
     grey = im.to_grey(image).ravel()

@@ -18,7 +18,10 @@ from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
 
 MAX_VOXELS = 6_000_000
 """Per volume; a brain at 1 mm has about 4 million in its box. Finer volumes are thinned for the viewer alone."""
-JPEG_QUALITY = 82
+JPEG_QUALITIES = (82, 70, 55)
+"""The first at which all sequences together fit, else the last."""
+MOST_IMAGE_BYTES = 4_000_000
+"""Of all sequences of a case: with them its page stays below 8 MB."""
 
 
 def viewer_data(
@@ -50,27 +53,34 @@ def viewer_data(
     def exact(array: NDArray[np.uint8] | None, factor: int = 1) -> str | None:
         return None if array is None else data_url(png(mosaic(array[pick] * np.uint8(factor), tiles)), "image/png")
 
+    pictures = _jpegs({name: mosaic(image[pick], tiles) for name, image in scene.images.items()})
+    unsure = None if scene.uncertainty is None else scene.uncertainty & 0xF8  # steps of 3 %: a third of the bytes
     return {
         "shape": list(grid.shape),
         "spacing": [round(s, 4) for s in grid.spacing_mm],
         "affine": grid.affine[:3].round(6).tolist(),
         "tiles": list(tiles),
         "sequences": [
-            {
-                "name": name,
-                "label": SEQUENCE_NAMES.get(name, name),
-                "url": data_url(jpeg(mosaic(image[pick], tiles), quality=JPEG_QUALITY), "image/jpeg"),
-            }
-            for name, image in scene.images.items()
+            {"name": name, "label": SEQUENCE_NAMES.get(name, name), "url": data_url(picture, "image/jpeg")}
+            for name, picture in pictures.items()
         ],
         "regions": [{"name": n, "label": REGION_NAMES.get(n, n), "colour": colour_of(n)} for n in scene.names],
         "segmentation": exact(scene.codes, 16),
         "reference": exact(scene.reference, 16),
-        "uncertainty": exact(scene.uncertainty),
+        "uncertainty": exact(unsure),
         "lesions": _jumps(lesions, region, grid),
         "start": [min(a // s, n - 1) for a, s, n in zip(at, step, grid.shape, strict=True)],
         "sides": {plane: list(letters) for plane, letters in SIDES.items()},
     }
+
+
+def _jpegs(sheets: Mapping[str, NDArray[np.uint8]]) -> dict[str, bytes]:
+    """Return each sheet as JPEG, all at the best quality at which they fit together."""
+    for quality in JPEG_QUALITIES:
+        packed = {name: jpeg(sheet, quality=quality) for name, sheet in sheets.items()}
+        if sum(map(len, packed.values())) <= MOST_IMAGE_BYTES:
+            break
+    return packed
 
 
 def mosaic(volume: NDArray[np.uint8], tiles: tuple[int, int]) -> NDArray[np.uint8]:

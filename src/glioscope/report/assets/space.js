@@ -23,12 +23,12 @@
     return "";
   }
 
-  const reason = obstacle();
-  if (reason) {
-    button.disabled = true;
-    button.title = reason + "; the slices show the same.";
-    return;
-  }
+  // Asked once the slices are there: to start WebGL takes some tenths of a second, and the first view comes first.
+  document.getElementById("viewer").addEventListener("viewer-ready", () => {
+    const reason = obstacle();
+    button.disabled = Boolean(reason);
+    button.title = reason && reason + "; the slices show the same.";
+  });
   let view = null;
 
   async function library() {

@@ -77,6 +77,7 @@
   function inkOf(voxel) {
     if (state.layer === "uncertainty") return null;
     const mine = maps.segmentation ? maps.segmentation[voxel] : 0;
+    if (state.layer !== "segmentation" && !maps.reference) return null; // not read yet
     if (state.layer === "difference") {
       const truth = maps.reference[voxel];
       if (mine === truth) return null;
@@ -101,6 +102,7 @@
         grey.data[4 * n + 3] = 255;
         if (!state.overlay) continue;
         if (state.layer === "uncertainty") {
+          if (!maps.uncertainty) continue;
           const heat = maps.uncertainty[voxel] / 255;
           paint.data.set([255, 90 + 155 * heat, 20 + 150 * heat, 255 * Math.max(0, Math.min(1, (heat - 0.05) * 1.7)) * Math.min(1, 0.3 + state.opacity)], 4 * n);
         } else {
@@ -367,12 +369,16 @@
     views.forEach(pointers);
     document.addEventListener("keydown", keys);
     new ResizeObserver(() => views.forEach((view) => images[state.sequence] && compose(view))).observe(root);
-    const jobs = [["segmentation", 16], ["reference", 16], ["uncertainty", 1]].filter(([name]) => data[name]);
-    await Promise.all([choose(state.sequence), ...jobs.map(async ([name, d]) => { maps[name] = await unpack(data[name], d); })]);
+    const read = async (name, divisor) => { if (data[name]) maps[name] = await unpack(data[name], divisor); };
+    await Promise.all([choose(state.sequence), read("segmentation", 16)]);
     refresh();
     root.dataset.ready = "yes";
+    await read("reference", 16);
+    await read("uncertainty", 1);
+    refresh();
     for (let n = 0; n < images.length; n++) if (!images[n]) images[n] = await unpack(data.sequences[n].url, 1);
     root.dataset.ready = "all";
+    root.dispatchEvent(new Event("viewer-ready"));
   }
 
   window.glioscopeViewer = { data, state, images, maps, move, choose, refresh };
