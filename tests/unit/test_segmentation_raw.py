@@ -26,7 +26,7 @@ from glioscope.labels import SCHEMES, regions_from_labels
 from glioscope.raw.find import DicomCase
 from glioscope.raw.registration import Registration
 from glioscope.raw.scan import RawScan
-from glioscope.segmentation import SegmentOptions, rewrite_reports, segment
+from glioscope.segmentation import SegmentOptions, find_inputs, rewrite_reports, segment
 from glioscope.segmentation.case import skull_on
 from glioscope.volumes import Volume, read_labels, read_volume, write_volume
 from tiny import tiny_images, write_tiny_case, write_tiny_model
@@ -316,6 +316,18 @@ def test_a_cohort_of_raw_patients_with_bad_ones_goes_on(tmp_path: Path, model: P
     after = {path for path in tmp_path.rglob("*") if (tmp_path / "out") not in path.parents}
     assert after - before == {tmp_path / "out"}
     assert not any("climbs" in path.name for path in tmp_path.parent.rglob("climbs*"))
+
+
+def test_series_in_subfolders_beside_a_zip_are_not_called_unreadable(tmp_path: Path) -> None:
+    for number in (1, 2):
+        tags = {**made.T1, "StudyInstanceUID": "1.2.1"}
+        made.write_series(tmp_path / "p" / f"series{number}", made.volume(), made.grid(), tags, number=number)
+    with zipfile.ZipFile(tmp_path / "p" / "other.zip", "w") as archive:
+        for path in (tmp_path / "p" / "series1").glob("*.dcm"):
+            archive.write(path, path.name)
+    cases, problems = find_inputs(tmp_path / "p")
+    assert {case.case_id for case in cases} == {"p", "other"}
+    assert problems == {}
 
 
 def test_missing_slices_colour_and_documents_are_flagged_or_named(tmp_path: Path, model: Path) -> None:

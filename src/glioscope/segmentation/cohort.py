@@ -146,7 +146,7 @@ def _without_scans(place: Path, dicom: Sequence[DicomCase]) -> dict[str, str]:
     empty = {}
     for folder in sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         files = [path for path in folder.rglob("*") if path.is_file()]
-        used = any(folder in (case.source, *case.source.parents) for case in dicom)
+        used = any(folder in (case.source, *case.source.parents) or case.source in folder.parents for case in dicom)
         if files and not used and not any(path.name.lower().endswith((".nii", ".nii.gz")) for path in files):
             empty[folder.name] = text.format(folder.name)
     return empty
