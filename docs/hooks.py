@@ -4,6 +4,7 @@ In the repository a link such as `../../src/glioscope/protocols` opens the file.
 so there such a link becomes the name of the file.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     folder = (root / page.file.src_uri).parent
 
     def inside(match: re.Match[str]) -> str:
-        target = (folder / match["target"]).resolve()
+        target = Path(os.path.normpath(folder / match["target"]))  # not resolved: the examples are a link
         if target.is_relative_to(root) or page.file.src_uri.startswith("examples/"):
             return match[0]
         name = target.name

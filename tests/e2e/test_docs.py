@@ -134,4 +134,5 @@ def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     commands = (site / "reference" / "command-line.html").read_text("utf-8")
     assert "glioscope segment" in commands
     assert "--save-probabilities" in commands or "--probabilities" in commands
+    assert 'href="examples/index.html"' in (site / "index.html").read_text("utf-8").partition("<article")[2]
     assert "hausdorff_95" in (site / "reference" / "scores.html").read_text("utf-8")
