@@ -54,7 +54,8 @@ def viewer_data(
         return None if array is None else data_url(png(mosaic(array[pick] * np.uint8(factor), tiles)), "image/png")
 
     pictures = _jpegs({name: mosaic(image[pick], tiles) for name, image in scene.images.items()})
-    unsure = None if scene.uncertainty is None else scene.uncertainty & np.uint8(0xF8)  # steps of 3 %: a third of the bytes
+    # In steps of 3 %, which takes a third of the bytes.
+    unsure = None if scene.uncertainty is None else scene.uncertainty & np.uint8(0xF8)
     return {
         "shape": list(grid.shape),
         "spacing": [round(s, 4) for s in grid.spacing_mm],
