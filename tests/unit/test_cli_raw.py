@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from glioscope.cli import main
 from glioscope.cli.raw import case_name, clinical_files, explanation, places, read_raw
 from glioscope.errors import CaseError
 from glioscope.geometry import Grid
@@ -108,3 +109,9 @@ def test_a_prepared_case_is_named_as_segment_names_it(tmp_path):
     assert case_name(tmp_path / "p") == "p"
     made.write_series(tmp_path / "Jane Doe", made.volume((4, 5, 3)), made.grid(), made.T1)
     assert case_name(tmp_path / "Jane Doe").startswith("P-")
+
+
+def test_a_skull_is_not_stretched_over_a_brain(tmp_path, capsys):
+    code = main(["prepare", str(tmp_path), "-o", str(tmp_path / "out"), "--atlas", "--brain", "none"])
+    assert code == 2
+    assert "--atlas needs the brain alone" in capsys.readouterr().err

@@ -160,11 +160,14 @@ def prepare(
     ] = "builtin",
     bias: Annotated[bool, typer.Option("--bias", help="Take out shading with N4.")] = False,
     steps: Annotated[bool, typer.Option("--steps", help="Write the scans with skull and the transforms too.")] = False,
+    atlas: Annotated[bool, typer.Option("--atlas", help="Also write the case laid over MNI152: CASE-atlas.")] = False,
 ) -> None:
     """Bring a patient's raw scans onto one 1 mm grid, skull off: a case for segment. Offline."""
-    from glioscope.cli.raw import case_name, read_raw
+    from glioscope.cli.raw import case_name, over_atlas, read_raw
     from glioscope.raw.prepare import PrepareConfig, prepare_raw, write_prepared
 
+    if atlas and brain == "none":
+        raise typer.BadParameter("--atlas needs the brain alone, but --brain is none; leave one of them away")
     named = {code: value for code, value in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if value}
     patient = read_raw(raw, named)
     for choice in patient.choices:
@@ -174,7 +177,8 @@ def prepare(
     prepared = prepare_raw(patient, PrepareConfig(reference=reference, brain=brain, bias=bias))
     name = case_id or case_name(raw)
     case = write_prepared(prepared, output / name, name, steps=steps)
-    for problem in prepared.problems:
+    problems = [*prepared.problems, *(over_atlas(prepared, output, f"{name}-atlas") if atlas else ())]
+    for problem in problems:
         print(problem, file=sys.stderr)
     print(f"{output / name}: {', '.join(case.sequences)} on one grid; next: glioscope segment {output / name} -o out")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
 
@@ -13,6 +13,9 @@ from glioscope.raw.find import DicomCase, find_dicom
 from glioscope.raw.scan import RawPatient, read_nifti_scans
 from glioscope.segmentation import CaseOutcome, ClinicalFile, Place, find_inputs
 from glioscope.volumes import VolumeFile
+
+if TYPE_CHECKING:
+    from glioscope.raw.prepare import PreparedRaw
 
 
 def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
@@ -45,6 +48,22 @@ def case_name(source: Path | None) -> str:
         return "case"
     found = find_dicom(source)
     return found[0].case_id if len(found) == 1 else source.resolve().name
+
+
+def over_atlas(prepared: "PreparedRaw", output: Path, case_id: str) -> tuple[str, ...]:
+    """Write a prepared case laid over the atlas, a case of its own beside it, and return what is doubtful.
+
+    Raises
+    ------
+    DependencyError
+        nilearn, which brings the atlas, is not installed.
+    """
+    from glioscope.raw.atlas import align_to_atlas, mni152, write_atlas
+
+    found = align_to_atlas(prepared, mni152())
+    write_atlas(prepared, found, output / case_id, case_id)
+    print(f"{output / case_id}: over {found.template.name}, Dice of the brains {found.overlap:.2f}")
+    return found.problems
 
 
 def _scans_of(folder: Path) -> dict[str, Path]:
