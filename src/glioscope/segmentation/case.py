@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,17 +216,19 @@ def finish(work: Work, engine: Engine, predicted: Predicted) -> CaseOutcome:
     folder = work.output / loaded.case.case_id
     remove_scratch(folder)
     labels = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
-    write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
-    if work.options.save_probabilities:
-        for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
-            write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
-    outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
-    lap("write")
-    from glioscope.measure import measure  # loaded by now, see `Worker.segment`
+    with ThreadPoolExecutor(1, "checker") as checker:  # on another core, beside what is written and measured here
+        checked = checker.submit(lambda: [*check_input(loaded, card=work.card), *_check_result(predicted)])
+        write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
+        if work.options.save_probabilities:
+            for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
+                write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
+        outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
+        lap("write")
+        from glioscope.measure import measure  # loaded by now, see `Worker.segment`
 
-    measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
-    lap("measure")
-    flags = [*check_input(loaded, card=work.card), *_check_result(predicted)]
+        measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
+        lap("measure")
+        flags = checked.result()
     lap("check")
     inputs = ready.inputs
     raw: dict[str, Any] = {}
