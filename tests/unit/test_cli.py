@@ -251,8 +251,16 @@ def test_report_tells_what_a_folder_is(
 def test_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from glioscope.cli import exporting
 
-    monkeypatch.setattr(exporting, "export_fold", lambda run, output, fold: 0.99987)
+    asked: list[tuple[object, ...]] = []
+
+    def export_fold(*where: object, int8: bool) -> float:
+        asked.append((*map(str, where), int8))
+        return 0.99987
+
+    monkeypatch.setattr(exporting, "export_fold", export_fold)
     assert main(["export", "run", "-o", "model", "--fold", "2"]) == 0
+    assert main(["export", "run", "-o", "model", "--int8"]) == 0
+    assert asked == [("run", "model", "2", False), ("run", "model", "0", True)]
     assert "model: agrees with torch on 99.9870% of voxels (at least 99.9% is needed)" in capsys.readouterr().out
 
 

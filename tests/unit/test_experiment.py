@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glioscope.cases import Fold
+from glioscope.cli.exporting import calibration_cases
 from glioscope.errors import ConfigError, ModelError, RunError
 from glioscope.geometry import Grid
-from glioscope.runs import read_model, write_model
+from glioscope.preprocessing import save_prepared
+from glioscope.runs import ModelSpec, Run, read_model, write_model
 from glioscope.volumes import write_volume
 from tiny import LPS, write_tiny_case
 
@@ -17,6 +20,7 @@ torch = pytest.importorskip("torch")
 from safetensors.numpy import load_file  # noqa: E402
 
 from glioscope.experiment import TrainOptions, train_run  # noqa: E402
+from toy_training import toy_case  # noqa: E402
 
 SMALL = (
     "network.widths=[4, 8]",
@@ -79,3 +83,23 @@ def test_weights_that_cannot_be_begun_from(dataset: Path, tmp_path: Path) -> Non
     damaged.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(ModelError, match="is not a file of safetensors"):
         train_run(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=damaged))
+
+
+def test_int8_reads_its_ranges_from_training_cases_some_with_fewer_sequences(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    names = [f"case{number}" for number in range(4)]
+    run.write_folds([Fold(tuple(names[:3]), (names[3],))])
+    for seed in range(4):  # the held-out case is there too
+        save_prepared(run.prepared, toy_case(seed))
+    spec = ModelSpec(name="t", outputs="regions", divisor=4, network={})
+    shown = calibration_cases(run, 0, spec)
+    assert [image.shape for image, _ in shown] == [(4, 12, 16, 12)] * 3
+    assert [presence.all() for _, presence in shown] == [True, True, False]
+    image, presence = shown[2]
+    assert 1 <= presence.sum() <= 3
+    assert not image[~presence].any()
+    np.testing.assert_array_equal(image[presence], toy_case(2).image[presence].astype(np.float16))  # as it is stored
+    for name in names:
+        (run.prepared / f"{name}.json").unlink()
+    with pytest.raises(RunError, match="holds no training case of fold 0"):
+        calibration_cases(run, 0, spec)
