@@ -3,10 +3,13 @@
     python benchmarks/bench_cohort.py --cases 1000 --route here                    one process, as without --cluster
     python benchmarks/bench_cohort.py --cases 1000 --route local --workers 2       two processes
     python benchmarks/bench_cohort.py --cases 1000 --route 127.0.0.1:6379          a Ray cluster that is running
+    python benchmarks/bench_cohort.py --cases 1000 --route ray                     two Ray nodes, started for this
     …                                                                --kills 5     and so many workers killed
+    …                                       --model starter --shape 96 112 96      the network in the package
 
 Cases are boxes of 20×24×16 voxels and the network is one layer, so what is measured is everything but the network: the
-overhead of Glioscope and of the cluster, at its worst. Prints JSON.
+overhead of Glioscope and of the cluster, at its worst. With the network in the package and larger boxes the network
+counts most, as with patients: for the gain of a second worker. One thread a worker. Prints JSON.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from glioscope.cluster import crew_at
 from glioscope.cluster.crew import read_manifest
 from glioscope.runs import processor
-from glioscope.segmentation import SegmentOptions, segment
+from glioscope.segmentation import SegmentOptions, default_model, segment
 from glioscope.verify import verify
-from tiny import write_tiny_case, write_tiny_model
+from tiny import SHAPE, tiny_images, write_tiny_case, write_tiny_model
 
 
 def memory_mb(process: int) -> float:
@@ -119,16 +123,22 @@ def main() -> None:
     parser.add_argument("--route", default="here")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--model", choices=("tiny", "starter"), default="tiny")
+    parser.add_argument("--shape", type=int, nargs=3, default=SHAPE, help="voxels of 1 mm")
     parser.add_argument("--report", action="store_true", help="write report.html of each case")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        if arguments.route == "ray":
+            from ray_cluster import TwoNodes
+
+            arguments.route = stack.enter_context(TwoNodes()).address
         print(json.dumps(measure(Path(scratch), arguments), indent=1))
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    model = write_tiny_model(folder / "model")
+    model = default_model() if arguments.model == "starter" else write_tiny_model(folder / "model")
     for n in range(arguments.cases):
-        write_tiny_case(folder / "data", f"p{n:05d}", seed=n)
+        write_tiny_case(folder / "data", f"p{n:05d}", images=tiny_images(tuple(arguments.shape), seed=n))
     output, options = folder / "out", SegmentOptions(report=arguments.report, threads=1)
     crew = None
     if arguments.route != "here":
@@ -160,6 +170,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "cases": arguments.cases,
         "route": arguments.route,
+        "model": arguments.model,
+        "shape": list(arguments.shape),
         "seconds": round(seconds, 1),
         "cases_per_hour": round(3600 * (arguments.cases - 1) / steady),
         "started_after_seconds": round(first[0] - began, 1),
