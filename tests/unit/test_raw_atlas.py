@@ -69,7 +69,7 @@ def test_a_known_stretch_is_found(prepared: PreparedRaw, tmp_path: Path) -> None
 
     assert mean_error_mm(found.matrix, truth, Volume(stretched, grid)) < 0.5
     assert found.sequence == "t1n"
-    assert found.overlap > 0.97
+    assert found.overlap > 0.95  # interpolation widens the template by part of a voxel
     assert found.problems == ()
     assert found.volume_factor == pytest.approx(1 / (1.08 * 0.94 * 1.05), rel=0.01)
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,26 +209,28 @@ def predict(work: Work, engine: Engine, ready: Ready) -> Predicted:
     return Predicted(ready=ready, probabilities=probabilities, labels=labels, seconds=seconds)
 
 
-def finish(work: Work, engine: Engine, predicted: Predicted) -> CaseOutcome:
-    """Write all files of a case, the segmentation first and the summary last."""
+def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) -> CaseOutcome:
+    """Write all files of a case, the segmentation first and the summary last.
+
+    The case is looked at for flags in the `checker`, on another core, beside what is written and measured here.
+    """
     ready, lap = predicted.ready, _Laps(predicted.seconds)
     prepared, loaded, scheme = ready.prepared, ready.loaded, ready.scheme
     folder = work.output / loaded.case.case_id
     remove_scratch(folder)
+    checked = checker.submit(lambda: [*check_input(loaded, card=work.card), *_check_result(predicted)])
     labels = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
-    with ThreadPoolExecutor(1, "checker") as checker:  # on another core, beside what is written and measured here
-        checked = checker.submit(lambda: [*check_input(loaded, card=work.card), *_check_result(predicted)])
-        write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
-        if work.options.save_probabilities:
-            for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
-                write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
-        outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
-        lap("write")
-        from glioscope.measure import measure  # loaded by now, see `Worker.segment`
+    write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
+    if work.options.save_probabilities:
+        for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
+            write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
+    outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
+    lap("write")
+    from glioscope.measure import measure  # loaded by now, see `Worker.segment`
 
-        measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
-        lap("measure")
-        flags = checked.result()
+    measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
+    lap("measure")
+    flags = checked.result()
     lap("check")
     inputs = ready.inputs
     raw: dict[str, Any] = {}

@@ -104,7 +104,11 @@ class Worker:
         """
         if not cases:
             return
-        with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+        with (
+            ThreadPoolExecutor(1, "reader") as reader,
+            ThreadPoolExecutor(1, "checker") as checker,
+            ThreadPoolExecutor(1, "writer") as writer,
+        ):
             behind: Future[CaseOutcome] | None = None
             ahead = reader.submit(_attempt, cases[0], partial(read, self._work, cases[0]), strict=strict)
             writer.submit(import_module, "glioscope.measure")  # large, and not needed before the first result
@@ -123,7 +127,8 @@ class Worker:
                     if isinstance(item, CaseOutcome):
                         yield item
                     elif isinstance(item, Predicted):
-                        behind = writer.submit(_attempt, case, partial(finish, self._work, engine, item), strict=strict)
+                        last_step = partial(finish, self._work, engine, checker, item)
+                        behind = writer.submit(_attempt, case, last_step, strict=strict)
                 if behind is not None:
                     yield behind.result()
             finally:
