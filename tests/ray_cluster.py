@@ -163,4 +163,5 @@ def nothing_lost(cohort: Path, output: Path) -> None:
     assert {check.owner for check in found.checks} == set(names)
     done = Counter(entry["case"] for entry in read_manifest(output / "manifest.jsonl") if entry["event"] == "done")
     assert set(done) <= set(names)
+    assert max(done.values(), default=0) <= 1, f"done twice: {done.most_common(3)}"
     assert not list(output.rglob(".*")), "a half-written file was left"

@@ -10,6 +10,9 @@ import pytest
 pytest.importorskip("pydicom", reason="pydicom is not installed; it comes with the extra 'dicom'")
 
 from pydicom import dcmread
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -25,8 +28,9 @@ from glioscope.errors import CaseError
 from glioscope.geometry import Grid
 from glioscope.raw import archive
 from glioscope.raw.dicom import read_dicom
-from glioscope.raw.identity import patient_code
+from glioscope.raw.identity import identity_of, identity_words, patient_code
 from glioscope.raw.scan import read_nifti_scans
+from glioscope.raw.slices import Tags
 from glioscope.volumes import write_volume
 
 VOLUME = made.volume()
@@ -336,6 +340,17 @@ def test_unusable_sources(tmp_path, make, message):
 
 
 # --- zips that mean harm ----------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_is_a_list_of_damaged_items_names_nobody():
+    """Found by fuzzing: the kind of the element and of what is in it are any two bytes of the file."""
+    item = Dataset()
+    item[0x4F4C000E] = RawDataElement(Tag(0x4F4C000E), "HO", 2, b"xx", 0, False, True)
+    header = Dataset()
+    header.add(DataElement("PatientName", "SQ", [item]))
+    assert identity_of(header) == ""
+    assert identity_words(header) == set()
+    assert Tags(header).text("PatientName") == ""
 
 
 @pytest.fixture

@@ -9,10 +9,17 @@ from glioscope.raw.words import plain
 def identity_of(header: Any) -> str:
     """Return what tells this patient from others: the number, else the name; empty where both were removed."""
     for keyword in ("PatientID", "PatientName"):
-        text = " ".join(str(header.get(keyword) or "").replace("^", " ").split()).casefold()
+        text = " ".join(_text(header, keyword).split()).casefold()
         if text:
             return text
     return ""
+
+
+def _text(header: Any, keyword: str) -> str:
+    try:
+        return str(header.get(keyword) or "").replace("^", " ")
+    except Exception:  # noqa: BLE001 (whatever the parser of foreign bytes raises, they name nobody)
+        return ""
 
 
 def patient_of(header: Any) -> str:
@@ -31,8 +38,8 @@ def patient_code(identity: str) -> str:
 
 def identity_words(header: Any) -> set[str]:
     """Return the words that name the patient; none where a pseudonym stands for both name and number."""
-    name, number = (plain(str(header.get(k) or "").replace("^", " ")) for k in ("PatientName", "PatientID"))
-    if name == number or str(header.get("PatientIdentityRemoved", "")).upper() == "YES":
+    name, number = (plain(_text(header, keyword)) for keyword in ("PatientName", "PatientID"))
+    if name == number or _text(header, "PatientIdentityRemoved").upper() == "YES":
         return set()
     words = {word for word in (*name.split(), *number.split()) if len(word) > 3}
     return words | {text for text in (name, number) if len(text) > 2}

@@ -90,7 +90,7 @@ def read_nifti_scans(files: Mapping[str, Path | VolumeFile]) -> RawPatient:
     Raises
     ------
     CaseError
-        No file is given, a code is not a sequence, or a file cannot be read as one volume.
+        No file is given, a code is not a sequence, or a file cannot be read as one volume or is the same everywhere.
     """
     unknown = [code for code in files if code not in SEQUENCES]
     if unknown:
@@ -101,5 +101,12 @@ def read_nifti_scans(files: Mapping[str, Path | VolumeFile]) -> RawPatient:
     for code in SEQUENCES:
         if code in files:
             volume = read_volume(files[code])
+            values = volume.data[np.isfinite(volume.data)]
+            if not values.size or values.min() == values.max():
+                raise CaseError(f"{_path(files[code])}: the scan is constant; a scan has contrast. Leave it out.")
             scans[code] = RawScan(image=volume.data, grid=volume.grid, description=f"NIfTI file for {code}")
     return RawPatient(scans=MappingProxyType(scans))
+
+
+def _path(file: Path | VolumeFile) -> Path:
+    return file.path if isinstance(file, VolumeFile) else file

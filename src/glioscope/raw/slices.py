@@ -66,7 +66,12 @@ class Tags:
         value = self.get(*keywords)
         if value is None:
             return ""
-        return str(value) if isinstance(value, str) or not isinstance(value, Sequence) else " ".join(map(str, value))
+        try:
+            return (
+                str(value) if isinstance(value, str) or not isinstance(value, Sequence) else " ".join(map(str, value))
+            )
+        except Exception:  # noqa: BLE001 (a list of damaged items is parsed here)
+            return ""
 
     def numbers(self, *keywords: str) -> tuple[float, ...]:
         """Return the finite numbers of a value; none if it is missing or not a number."""
