@@ -452,7 +452,7 @@ def test_a_locked_member_is_left_out(series_zip, tmp_path):
 
 def test_nifti_scans_keep_their_own_grids(tmp_path):
     for code, shape in (("t2f", (5, 6, 7)), ("t1n", (8, 4, 3))):
-        data = np.full(shape, 3, np.float32)
+        data = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
         write_volume(tmp_path / f"{code}.nii.gz", data, Grid(shape, np.diag([1, 2, 3, 1])))
     patient = read_nifti_scans({code: tmp_path / f"{code}.nii.gz" for code in ("t2f", "t1n")})
     assert list(patient.scans) == ["t1n", "t2f"]
