@@ -56,7 +56,7 @@ fuzz: $(INSTALLED)
 audit: $(INSTALLED)
 	test -d .audit || $(PYTHON) -m venv .audit
 	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	.audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+	.audit/bin/pip-audit --strict --requirement requirements.lock --no-deps --disable-pip
 
 check: lint fast
 

@@ -1,6 +1,6 @@
 """How long a large cohort would take, from rates that were measured, and what would hold it up: a reckoning.
 
-    python benchmarks/plan_cohort.py --core-seconds 6.3 --read-mb 10 --dispatch-ms 3 --worker-mb 1700
+    python benchmarks/plan_cohort.py --core-seconds 4.6 --read-mb 10 --dispatch-ms 3.7 --worker-mb 1700
     …    --cases 100000 --machines 32 --cores 32 --worker-cores 4 --storage-mb-s 500
 
 Core-seconds and megabytes are those of one case (docs/performance.md), the milliseconds those of the command that hands
