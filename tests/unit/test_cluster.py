@@ -142,6 +142,15 @@ def test_done_before_its_worker_died_counts_as_done(tmp_path: Path) -> None:
     assert (outcomes["a"].status, outcomes["b"].status) == ("done", "skipped")
 
 
+def test_done_by_an_earlier_run_stays_skipped_when_a_worker_dies_holding_it(tmp_path: Path) -> None:
+    """Found by 20 runs with random kills: the manifest counted such a case as done a second time."""
+    work(tmp_path, 2, ["a", "b"], lambda *_: "done")
+    outcomes, _ = work(tmp_path, 2, ["a", "b"], lambda _w, name, n: "dies" if name == "a" and n == 1 else "skipped")
+    assert {o.status for o in outcomes.values()} == {"skipped"}
+    events = Counter(entry["event"] for entry in read_manifest(tmp_path / "manifest.jsonl"))
+    assert (events["done"], events["skipped"]) == (2, 2)
+
+
 def test_a_worker_that_cannot_work_leaves_its_cases_to_others(tmp_path: Path) -> None:
     outcomes, _ = work(tmp_path, 2, NAMES, lambda worker, *_: "refuses" if worker == 0 else "done")
     assert len(outcomes) == 40

@@ -76,9 +76,10 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.attempts = Counter(
-            entry["case"] for entry in read_manifest(path) if entry.get("event") == "given" and "case" in entry
-        )
+        entries = [entry for entry in read_manifest(path) if "case" in entry]
+        self.attempts = Counter(entry["case"] for entry in entries if entry.get("event") == "given")
+        self.done_before = frozenset(entry["case"] for entry in entries if entry.get("event") == "done")
+        """Cases that an earlier run finished."""
 
     def add(self, event: str, **values: Any) -> None:
         """Append a line; whole lines only, so that a run cut short leaves a table that can be read.
@@ -258,7 +259,8 @@ class Crew:
                 self._manifest.add("retried", case=case_id, worker=hand.where, reason=outcome.reason)
                 self._suspects.append(_Suspect(case=case, not_on=worker))
                 return
-        if outcome.status == "skipped" and case_id in self._again:  # its first worker died after it was done
+        earlier = case_id in self._manifest.done_before
+        if outcome.status == "skipped" and case_id in self._again and not earlier:  # its worker died after it was done
             outcome = replace(outcome, status="done")
         self._manifest.add(
             outcome.status, case=case_id, worker=hand.where, **({"reason": outcome.reason} if outcome.reason else {})
