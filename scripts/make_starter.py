@@ -1,15 +1,22 @@
-"""Make the shipped model folder and its card from a validated run: how `src/glioscope/models/starter` was made.
+"""Make the shipped model folder and its card from runs of training: how `src/glioscope/models/starter` was made.
 
     python scripts/make_starter.py RUN src/glioscope/models/starter [--fold 0] [--training TEXT]
+        [--final RUN] [--final-training TEXT] [--cross-validation RUN] [--cross-training TEXT]
 
-Everything on the card is measured here or was written by `glioscope train`, on the fold's held-out cases alone: scores
-with intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory.
-Temperatures are fitted on the same held-out cases and stored in model.json.
+Everything on the card is measured here or was written by `glioscope train`, on held-out cases alone: scores with
+intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory. Temperatures
+are fitted on the same held-out cases and stored in model.json. What takes long to measure is kept in the run's fold
+as ``card.json`` and not measured again.
+
+With ``--final`` the weights of that run are shipped instead, which went on from those measured and held no case out
+(``train --fold none --initial RUN/fold_0/model``); the card says so. With ``--cross-validation`` the card also gets the
+scores of every fold of that run, however shortly trained.
 """
 
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from glioscope.card import expected_dice_error, measure_card, subset_table
-from glioscope.cases import naming_scheme
+from glioscope.cases import Case, naming_scheme
 from glioscope.cli.exporting import calibration_cases
 from glioscope.engines import quantise
 from glioscope.evaluation import RegionScores, read_rows, summarise
 from glioscope.labels import REGIONS
 from glioscope.runs import Run, processor, read_json, read_model, write_json, write_model
-from glioscope.validation import held_out_cases
+from glioscope.validation import held_out_cases, run_rows
 from glioscope.volumes import write_text
 
 SHIPPED = ("network.xml", "network.bin")
@@ -70,33 +77,15 @@ def score_tables(rows: list[RegionScores], groups: dict[str, list[str]]) -> dict
     }
 
 
-def markdown(card: dict[str, Any]) -> str:
-    """The card for people."""
+def score_lines(tables: dict[str, Any]) -> list[str]:
+    """A table of scores for people."""
     lines = [
-        "# Starter network",
-        "",
-        "**For research use only. Not a medical device.** A first network, so that `glioscope segment` works after",
-        "`pip install`: few training cases, a short training. Numbers below are of cases it was not trained on.",
-        "",
-        f"- **Network**: `{card['network']['name']}`, {card['parameters']:,} parameters, OpenVINO form, fp16 weights.",
-        f"- **Trained on**: {len(card['trained_on'])} cases of BraTS 2017-2021 and BraTS-Africa 2023 (see card.json);",
-        f"  {card['training']}. The sources' images were 8-bit copies.",
-        f"- **Held out**: {len(card['held_out'])} cases of the same sources (one of five folds, dealt by patient).",
-        "- **Terms**: BraTS data are for research; cite the papers below when you publish results of this network.",
-        "- **Intended use**: pre-treatment glioma of adults, 1 mm, brain extracted, as BraTS prepares scans.",
-        "- **Not for**: children, operated brains, other diseases, treatment decisions.",
-        "",
-        "## Scores on held-out cases",
-        "",
-        "Dice and HD95 by the rules of BraTS 2021 (empty masks count by its rule), lesion-wise Dice by those of 2023;",
-        "mean, in brackets the 95 % bootstrap interval.",
-        "",
         "| cases | n | region | Dice | median | HD95, mm | lesion-wise Dice |",
         "|---|---|---|---|---|---|---|",
     ]
-    tables = {name: table for name, table in card["scores"].items() if name != "by_size"}
-    tables |= {f"tumour of {name}": table for name, table in card["scores"]["by_size"].items()}
-    for name, table in tables.items():
+    flat = {name: table for name, table in tables.items() if name != "by_size"}
+    flat |= {f"tumour of {name}": table for name, table in tables["by_size"].items()}
+    for name, table in flat.items():
         if not table["cases"]:
             continue
         for region in REGIONS:
@@ -106,6 +95,51 @@ def markdown(card: dict[str, Any]) -> str:
                 f"| {name} | {table['cases']} | {region} | {dice['mean']:.3f} ({low:.3f} to {high:.3f}) "
                 f"| {dice['median']:.3f} | {far['mean']:.1f} | {lesion['mean']:.3f} |"
             )
+    return lines
+
+
+def cross_lines(card: dict[str, Any]) -> list[str]:
+    """What a cross-validation found, for people; nothing without one."""
+    cross = card.get("cross_validation")
+    if cross is None:
+        return []
+    return [
+        "",
+        "## Cross-validation",
+        "",
+        f"Every case once in the fold held out, {cross['folds']} networks: {cross['training']}.",
+        "They tell how the scores spread over all cases, not how good the shipped network is, which trained longer.",
+        "",
+        *score_lines(cross["scores"]),
+    ]
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The card for people."""
+    measured = card["measured"]
+    lines = [
+        "# Starter network",
+        "",
+        "**For research use only. Not a medical device.** A first network, so that `glioscope segment` works after",
+        "`pip install`: few training cases, a short training. Numbers below are of cases it was not trained on.",
+        "",
+        f"- **Network**: `{card['network']['name']}`, {card['parameters']:,} parameters, OpenVINO form, fp16 weights.",
+        f"- **Trained on**: {len(card['trained_on'])} cases of BraTS 2017-2021 and BraTS-Africa 2023 (see card.json);",
+        f"  {card['training']}. The sources' images were 8-bit copies.",
+        f"- **Measured on**: {len(measured['held_out'])} cases of the same sources (a fold of five, dealt by patient),",
+        f"  with {measured['network']}.",
+        "- **Terms**: BraTS data are for research; cite the papers below when you publish results of this network.",
+        "- **Intended use**: pre-treatment glioma of adults, 1 mm, brain extracted, as BraTS prepares scans.",
+        "- **Not for**: children, operated brains, other diseases, treatment decisions.",
+        "",
+        "## Scores on held-out cases",
+        "",
+        "Dice and HD95 by the rules of BraTS 2021 (empty masks count by its rule), lesion-wise Dice by those of 2023;",
+        "mean, in brackets the 95 % bootstrap interval.",
+        "",
+        *score_lines(card["scores"]),
+        *cross_lines(card),
+    ]
     lines += ["", "## Any subset of the sequences", "", "Mean Dice on the held-out cases.", ""]
     lines += ["| T1 | T1c | T2 | FLAIR | WT | TC | ET |", "|---|---|---|---|---|---|---|"]
     for row in card["subsets"]:
@@ -144,48 +178,98 @@ def markdown(card: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def steps_and_minutes(fold: Path) -> str:
+    """How long a fold trained, from its history."""
+    history = (fold / "history.csv").read_text(encoding="utf-8").splitlines()
+    last = dict(zip(history[0].split(","), history[-1].split(","), strict=True))
+    return f"{int(last['step']):,} steps in {float(last['seconds']) / 60:.0f} minutes on a CPU"
+
+
+def by_data_set(case_ids: Iterable[str], cases: dict[str, Case]) -> dict[str, list[str]]:
+    """Case ids by the title of their data set."""
+    groups: dict[str, list[str]] = {title: [] for title in GROUPS.values()}
+    for case_id in case_ids:
+        groups[GROUPS[naming_scheme(cases[case_id])]].append(case_id)
+    return groups
+
+
+def measurements(run: Run, fold: int) -> dict[str, Any]:
+    """Everything on the card that is measured on the held-out cases of one fold."""
+    kept = run.fold(fold) / "card.json"
+    if kept.is_file():
+        print(f"{kept}: measured before")
+        return read_json(kept, what="card")
+    _, cases = held_out_cases(run, fold)
+    measured, calibration = measure_card(
+        run.fold(fold) / "model", cases, progress=lambda done, total: print(f"{done}/{total}", flush=True)
+    )
+    by_id = {case.case_id: case for case in cases}
+    found = {
+        "scores": score_tables(list(read_rows(run.fold(fold) / "evaluation")), by_data_set(by_id, by_id)),
+        "subsets": subset_table(measured),
+        "calibration": {k: np.round(v, 4).tolist() if k != "curve" else v for k, v in asdict(calibration).items()},
+        "expected_dice": expected_dice_error(measured),
+        "cost": read_json(run.fold(fold) / "cost.json", what="cost"),
+        "processor": processor(),
+    }
+    write_json(kept, found)
+    return found
+
+
+def cross_validation(run: Run, training: str | None) -> dict[str, Any]:
+    """Scores over every fold of a run, each case held out once."""
+    folds = run.trained_folds()
+    cases = {case.case_id: case for fold in folds for case in held_out_cases(run, fold)[1]}
+    rows = run_rows(run.folder)
+    return {
+        "folds": len(folds),
+        "training": training or f"each {steps_and_minutes(run.fold(folds[0]))}",
+        "scores": score_tables(rows, by_data_set(sorted({row.case_id for row in rows}), cases)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--training", help="in words, where the run went on from another's weights")
+    parser.add_argument("--final", type=Path, help="run that held no case out, whose weights are shipped")
+    parser.add_argument("--final-training", help="in words, how those weights came from the ones measured")
+    parser.add_argument("--cross-validation", type=Path, help="run with all folds trained and scored")
+    parser.add_argument("--cross-training", help="in words, how each of them trained")
     options = parser.parse_args()
     run = Run(options.run)
-    fold = run.fold(options.fold)
-    source = fold / "model"
-    spec = read_model(source)
-    _, cases = held_out_cases(run, options.fold)
-    measured, calibration = measure_card(
-        source, cases, progress=lambda done, total: print(f"{done}/{total}", flush=True)
-    )
-    groups: dict[str, list[str]] = {title: [] for title in GROUPS.values()}
-    for case in cases:
-        groups[GROUPS[naming_scheme(case)]].append(case.case_id)
-    rows = list(read_rows(fold / "evaluation"))
-    history = (fold / "history.csv").read_text(encoding="utf-8").splitlines()
-    last = dict(zip(history[0].split(","), history[-1].split(","), strict=True))
+    spec = read_model(run.fold(options.fold) / "model")
+    found = measurements(run, options.fold)
+    training = options.training or steps_and_minutes(run.fold(options.fold))
+    source, shipped_spec, here = run.fold(options.fold) / "model", spec, "the network that is shipped"
+    if options.final:
+        source = Run(options.final).fold(0) / "model"
+        shipped_spec = read_model(source)
+        here = f"the weights before those on all cases, which saw {len(spec.record['trained_on'])}: {training}"
+        training = options.final_training or f"{training}; then {steps_and_minutes(source.parent)} on all cases"
     card = {
         "network": spec.network,
         "parameters": spec.record["parameters"],
-        "training": options.training
-        or f"{int(last['step'])} steps in {float(last['seconds']) / 60:.0f} minutes on a CPU",
-        "trained_on": spec.record["trained_on"],
-        "held_out": spec.record["held_out"],
-        "scores": score_tables(rows, groups),
-        "subsets": subset_table(measured),
-        "calibration": {k: np.round(v, 4).tolist() if k != "curve" else v for k, v in asdict(calibration).items()},
-        "expected_dice": expected_dice_error(measured),
-        "cost": read_json(fold / "cost.json", what="cost"),
-        "processor": processor(),
+        "training": training,
+        "trained_on": shipped_spec.record["trained_on"],
+        "measured": {
+            "network": here,
+            "trained_on": spec.record["trained_on"],
+            "held_out": spec.record["held_out"],
+        },
+        **found,
         "papers": list(PAPERS),
     }
+    if options.cross_validation:
+        card["cross_validation"] = cross_validation(Run(options.cross_validation), options.cross_training)
     options.output.mkdir(parents=True, exist_ok=True)
     for name in SHIPPED:
         shutil.copyfile(source / name, options.output / name)
-    record = {key: value for key, value in spec.record.items() if key not in ("trained_on", "held_out")}
-    shipped = replace(spec, name="starter", temperature=calibration.temperature, record=record)
-    write_model(options.output, shipped, SHIPPED)
+    record = {key: value for key, value in shipped_spec.record.items() if key not in ("trained_on", "held_out")}
+    temperature = tuple(found["calibration"]["temperature"])
+    write_model(options.output, replace(shipped_spec, name="starter", temperature=temperature, record=record), SHIPPED)
     quantise(options.output, calibration_cases(run, options.fold, spec))
     write_json(options.output / "card.json", card)
     write_text(options.output / "CARD.md", markdown(card))

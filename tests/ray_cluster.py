@@ -10,10 +10,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -45,10 +45,16 @@ def _processes(mark: str) -> list[int]:
 class TwoNodes:
     """Two `ray start`, each with one processor."""
 
+    ips: Mapping[str, str] = {"head": "127.0.0.1", "second": "127.0.0.1"}
+
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="glio-ray-"))  # short: sockets have paths of a hundred characters
         self.port = _free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{self.ips['head']}:{self.port}"
+
+    def inside(self, _name: str) -> list[str]:
+        """What a command that runs on a node begins with."""
+        return []
 
     def __enter__(self) -> Self:
         for attempt in range(3):  # Ray gives itself 30 seconds, which on a busy machine may not be enough
@@ -72,8 +78,8 @@ class TwoNodes:
     def _start(self, name: str, *options: str) -> None:
         ray = Path(sys.executable).with_name("ray")
         memory = f"--object-store-memory={80 * 1024**2}"
-        command = [str(ray), "start", *options, "--num-cpus=1", memory, "--disable-usage-stats"]
-        command += ["--node-ip-address=127.0.0.1"]
+        command = [*self.inside(name), str(ray), "start", *options, "--num-cpus=1", memory, "--disable-usage-stats"]
+        command += [f"--node-ip-address={self.ips[name]}"]
         environment = ENVIRONMENT | {MARK: f"{self.folder}:{name}"}
         subprocess.run(command, check=True, capture_output=True, env=environment, timeout=180)
 
@@ -94,12 +100,59 @@ class TwoNodes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class TwoMachines(TwoNodes):
+    """Two nodes, each in a network of its own with one cable between them, as two machines with a shared disk."""
+
+    ips: Mapping[str, str] = {"head": "10.213.77.1", "second": "10.213.77.2"}
+
+    def __enter__(self) -> Self:
+        for name in self.ips:
+            self._ip("netns", "add", self._space(name))
+        spaces = {name: ("netns", self._space(name)) for name in self.ips}
+        self._ip("link", "add", "head", *spaces["head"], "type", "veth", "peer", "name", "second", *spaces["second"])
+        for name, address in self.ips.items():
+            self._ip("-n", self._space(name), "address", "add", f"{address}/24", "dev", name)
+            for device in ("lo", name):
+                self._ip("-n", self._space(name), "link", "set", device, "up")
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for name in self.ips:
+            self._ip("netns", "delete", self._space(name))
+
+    def inside(self, name: str) -> list[str]:
+        return ["ip", "netns", "exec", self._space(name)]
+
+    def cut(self) -> None:
+        """Pull the cable out: both nodes live on and cannot hear each other."""
+        self._ip("-n", self._space("head"), "link", "set", "head", "down")
+
+    @classmethod
+    def possible(cls) -> bool:
+        """Whether this user may make networks here."""
+        if shutil.which("ip") is None:
+            return False
+        name = f"glio-try-{os.getpid()}"
+        made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode == 0
+        if made:
+            cls._ip("netns", "delete", name)
+        return made
+
+    def _space(self, name: str) -> str:
+        return f"{self.folder.name}-{name}"
+
+    @staticmethod
+    def _ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
 class Driver:
     """`glioscope segment --cluster` in a process of its own."""
 
-    def __init__(self, cohort: Path, output: Path, address: str) -> None:
+    def __init__(self, cohort: Path, output: Path, address: str, inside: Sequence[str] = ()) -> None:
         self.output = output
-        command = [sys.executable, "-m", "glioscope", "segment", str(cohort / "data"), "-o", str(output)]
+        command = [*inside, sys.executable, "-m", "glioscope", "segment", str(cohort / "data"), "-o", str(output)]
         command += ["--model", str(cohort / "model"), "--no-report", "--cluster", address, "--threads", "1"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from ray_cluster import Driver, TwoNodes, kill, nothing_lost
+from ray_cluster import Driver, TwoMachines, TwoNodes, kill, nothing_lost
 from tiny import write_tiny_case, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,19 @@ def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp
     skipped = {entry["case"] for entry in second.events("skipped")}
     assert skipped == done_before, "what was done was done again"
     assert max(Counter(entry["case"] for entry in second.events("done")).values()) == 1
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not TwoMachines.possible(), reason="needs the right to make networks")
+def test_the_cable_between_two_machines_is_cut_and_nothing_is_lost(cohort: Path, tmp_path: Path) -> None:
+    with TwoMachines() as machines:
+        driver = Driver(cohort, tmp_path, machines.address, machines.inside("head"))
+        driver.until(lambda: len(driver.events("ready")) == 2)
+        driver.until_answered(4)
+        machines.cut()
+        assert f"{CASES} segmented, 0 failed" in driver.finish()
+        assert driver.events("died"), "the other machine was still heard"
+    nothing_lost(cohort, tmp_path)
 
 
 def killed_twice(cohort: Path, output: Path, address: str, dice: random.Random, nodes: TwoNodes | None) -> None:
