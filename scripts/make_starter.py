@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from glioscope.card import expected_dice_error, measure_card, subset_table
+from glioscope.card import BINS, expected_dice_error, measure_card, subset_table
 from glioscope.cases import Case, naming_scheme
 from glioscope.cli.exporting import calibration_cases
 from glioscope.engines import quantise
@@ -77,6 +77,21 @@ def score_tables(rows: list[RegionScores], groups: dict[str, list[str]]) -> dict
     }
 
 
+def with_interval(score: dict[str, Any], digits: int) -> str:
+    """A mean and its interval."""
+    low, high = score["interval_95"]
+    return f"{score['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def curve_lines(curve: list[list[list[float]]]) -> list[str]:
+    """Of voxels with a probability so high, how many are tumour, for people."""
+    lines = ["| probability | " + " | ".join(REGIONS) + " |", "|---|" + "---|" * len(REGIONS)]
+    for number, bins in enumerate(zip(*curve, strict=True)):
+        cells = " | ".join(f"{share:.3f} (at {mean:.3f})" for mean, share, _ in bins)
+        lines.append(f"| {number / BINS:.1f} to {(number + 1) / BINS:.1f} | {cells} |")
+    return lines
+
+
 def score_lines(tables: dict[str, Any]) -> list[str]:
     """A table of scores for people."""
     lines = [
@@ -90,11 +105,8 @@ def score_lines(tables: dict[str, Any]) -> list[str]:
             continue
         for region in REGIONS:
             dice, far, lesion = (table[region][key] for key in ("dice", "hd95_mm", "lesion_dice"))
-            low, high = dice["interval_95"]
-            lines.append(
-                f"| {name} | {table['cases']} | {region} | {dice['mean']:.3f} ({low:.3f} to {high:.3f}) "
-                f"| {dice['median']:.3f} | {far['mean']:.1f} | {lesion['mean']:.3f} |"
-            )
+            cells = [with_interval(dice, 3), f"{dice['median']:.3f}", with_interval(far, 1), with_interval(lesion, 3)]
+            lines.append(f"| {name} | {table['cases']} | {region} | {' | '.join(cells)} |")
     return lines
 
 
@@ -162,6 +174,11 @@ def markdown(card: dict[str, Any]) -> str:
         "Error: expected calibration error over voxels with a probability from 0.01 to 0.99, before and after dividing",
         "the logits by the temperature, which was fitted on the same cases. Expected Dice: what the network guesses of",
         "its own score from its probabilities, over all subsets of the sequences; mean absolute error.",
+        "",
+        "Of the voxels of a probability (with these temperatures), the share that is tumour; in brackets their mean",
+        "probability:",
+        "",
+        *curve_lines(calibration["curve"]),
         "",
         "## Cost",
         "",
