@@ -133,9 +133,10 @@ def detect_scheme(values: Iterable[int], *, subject: str = "label map") -> Label
 
 def check_labels(labels: NDArray, scheme: LabelScheme, *, subject: str = "label map") -> None:
     """Raise `LabelError` naming each value of `labels` that `scheme` does not know, with its voxel count."""
-    values, counts = np.unique(labels, return_counts=True)
-    bad = [f"{v:g} ({n} voxels)" for v, n in zip(values, counts, strict=True) if v not in scheme.values]
-    if bad:
+    known = np.isin(labels, scheme.values)  # a tenth of the time of sorting all voxels, which only bad maps need
+    if not known.all():
+        values, counts = np.unique(labels[~known], return_counts=True)
+        bad = [f"{v:g} ({n} voxels)" for v, n in zip(values, counts, strict=True)]
         raise LabelError(
             f"{subject}: has label {', '.join(bad)}; scheme '{scheme.name}' knows {list(scheme.values)}. "
             "Name the right scheme with --scheme."
@@ -171,7 +172,7 @@ def regions_from_labels(
     table = np.zeros((len(names), max(scheme.values) + 1), bool)
     for row, name in enumerate(names):
         table[row, list(scheme.regions[name])] = True
-    return table[:, labels]
+    return np.take(table, labels, axis=1)
 
 
 def labels_from_regions(regions: NDArray[np.bool_], scheme: LabelScheme) -> NDArray[np.uint8]:
