@@ -1,6 +1,6 @@
 # Every target does its own set-up: git, make and Python 3.11 or later are all it needs.
 #
-#   make demo     the whole route on synthetic patients, with a report in demo/report.html (four to five minutes)
+#   make demo     the whole route on synthetic patients, two networks set side by side in demo/comparison (four to five minutes)
 #   make test     all tests, with coverage, but those marked long
 #   make test-long  the long ones: trainings and clusters killed again and again (about half an hour)
 #   make install  only the set-up: .venv with the pinned packages and Glioscope itself

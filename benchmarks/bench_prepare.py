@@ -1,9 +1,9 @@
 """How well and how fast raw scans are prepared: brain masks, known displacements, the way back, seconds.
 
-    python benchmarks/bench_prepare.py [--phantoms 20] [--shared ../shared/data] [-o benchmarks/results/prepare.json]
+    python benchmarks/bench_prepare.py [--phantoms 20] [--real FOLDER] [-o benchmarks/results/prepare.json]
 
-Real scans (`raw/TCGA-FG-6692` below the shared folder, with masks of HD-BET) are used where they are there; the record
-says so where they are not. Phantoms need nothing.
+FOLDER holds the four raw scans of TCGA-FG-6692 with HD-BET's masks; without it the record says that real scans were
+left out, and should go elsewhere with -o. Phantoms need nothing.
 """
 
 import argparse
@@ -161,15 +161,14 @@ def phantom_displacements(seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--phantoms", type=int, default=20)
-    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--real", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "prepare.json")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "tcga_fg_6692": None}
-    folder = arguments.shared / "raw" / "TCGA-FG-6692"
-    if folder.is_dir():
-        result["tcga_fg_6692"] = real_patient(folder)
+    if arguments.real:
+        result["tcga_fg_6692"] = real_patient(arguments.real)
     else:
-        print(f"{folder.name} is not there: real scans are left out", file=sys.stderr)
+        print("no --real: real scans are left out", file=sys.stderr)
     save(arguments.output, result)
     result["phantom_brains"] = []
     result["phantom_displacements"] = []

@@ -112,7 +112,7 @@ def _cases_of(run: Run, wanted: Sequence[str], part: str, dataset: Path | None) 
     found = {case.case_id: case for case in scan_cases(place)[0]}
     absent = [name for name in wanted if name not in found]
     if absent:
-        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of {part}; name the folder with --dataset")
+        raise CaseError(f"{place}: lacks {', '.join(absent[:3])} of {part}; put them back and resume the run")
     return place, [found[name] for name in wanted]
 
 

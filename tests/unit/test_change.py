@@ -186,7 +186,7 @@ def test_page_is_complete_and_says_what_it_is(compared: tuple[dict[str, Any], Pa
     assert "Research use only" in page
     assert "Progressive disease" in page
     assert "By imaging alone" in page
-    assert "25 % more or more" in page
+    assert "an increase of 25 % or more" in page
     assert page.count("data:image/jpeg") > 12
     assert "://" not in page.split("<script", 1)[0]
 

@@ -98,7 +98,7 @@ def segment(
         str, typer.Option(help="Clinical files of DICOM input: seg,rtstruct,sr.", show_default=False)
     ] = "",
     identity: Annotated[
-        bool, typer.Option("--keep-identity", help="Leave the patient's name and number in clinical files.")
+        bool, typer.Option("--keep-identity", help="Leave name, number and dates in clinical files.")
     ] = False,
 ) -> int:
     """Segment a case or a cohort: labels, volumes, flags and a report for each case.

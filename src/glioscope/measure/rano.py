@@ -54,9 +54,9 @@ class Rule:
         """The rule in words."""
         return (
             f"By {self.quantity}: complete response when no enhancing tumour is left; progressive disease at "
-            f"{self.growth_percent:g} % more or more, or when a new lesion is of measurable size; partial response at "
-            f"{self.loss_percent:g} % less or more; stable disease between. It needs measurable disease on the earlier "
-            f"scan ({SOURCE})."
+            f"an increase of {self.growth_percent:g} % or more, or when a new lesion is of measurable size; partial "
+            f"response at a decrease of {self.loss_percent:g} % or more; stable disease between. It needs measurable "
+            f"disease on the earlier scan ({SOURCE})."
         )
 
 
