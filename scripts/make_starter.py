@@ -136,7 +136,7 @@ def markdown(card: dict[str, Any]) -> str:
         "`pip install`: few training cases, a short training. Numbers below are of cases it was not trained on.",
         "",
         f"- **Network**: `{card['network']['name']}`, {card['parameters']:,} parameters, OpenVINO form, fp16 weights,",
-        "  and an int8 form for x86 processors without bf16. Scores are of the first; the other loses less than 0.003 of",
+        "  and an int8 form for x86 processors without bf16. Scores are of the first; the other loses below 0.003 of",
         "  mean Dice (docs/performance.md).",
         f"- **Trained on**: {len(card['trained_on'])} cases of BraTS 2017-2021 and BraTS-Africa 2023 (see card.json);",
         f"  {card['training']}. Images were copies reduced to 8 bits.",
