@@ -1,7 +1,7 @@
 """Make the shipped model folder and its card from runs of training: how `src/glioscope/models/starter` was made.
 
     python scripts/make_starter.py RUN src/glioscope/models/starter [--fold 0] [--training TEXT]
-        [--final RUN] [--final-training TEXT] [--cross-validation RUN] [--cross-training TEXT]
+        [--final RUN] [--final-training TEXT] [--cross-validation RUN] [--cross-training TEXT] [--card-only]
 
 Everything on the card is measured here or was written by `glioscope train`, on held-out cases alone: scores with
 intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory. Temperatures
@@ -10,7 +10,7 @@ as ``card.json`` and not measured again.
 
 With ``--final`` the weights of that run are shipped instead, which went on from those measured and held no case out
 (``train --fold none --initial RUN/fold_0/model``); the card says so. With ``--cross-validation`` the card also gets the
-scores of every fold of that run, however shortly trained.
+scores of every fold of that run, however shortly trained. ``--card-only`` leaves the network in OUTPUT as it is.
 """
 
 import argparse
@@ -257,26 +257,30 @@ def main() -> None:
     parser.add_argument("--final-training", help="in words, how those weights came from the ones measured")
     parser.add_argument("--cross-validation", type=Path, help="run with all folds trained and scored")
     parser.add_argument("--cross-training", help="in words, how each of them trained")
+    parser.add_argument("--card-only", action="store_true", help="write the card alone")
     options = parser.parse_args()
     run = Run(options.run)
     spec = read_model(run.fold(options.fold) / "model")
     found = measurements(run, options.fold)
     training = options.training or steps_and_minutes(run.fold(options.fold))
+    part = run.folds()[options.fold]
     source, shipped_spec, here = run.fold(options.fold) / "model", spec, "the network that is shipped"
+    trained_on = part.train
     if options.final:
         source = Run(options.final).fold(0) / "model"
         shipped_spec = read_model(source)
-        here = f"the weights before those on all cases, which saw {len(spec.record['trained_on'])}: {training}"
+        here = f"the weights before those on all cases, which saw {len(part.train)}: {training}"
+        trained_on = Run(options.final).folds()[0].train
         training = options.final_training or f"{training}; then {steps_and_minutes(source.parent)} on all cases"
     card = {
         "network": spec.network,
         "parameters": spec.record["parameters"],
         "training": training,
-        "trained_on": shipped_spec.record["trained_on"],
+        "trained_on": list(trained_on),
         "measured": {
             "network": here,
-            "trained_on": spec.record["trained_on"],
-            "held_out": spec.record["held_out"],
+            "trained_on": list(part.train),
+            "held_out": list(part.validation),
         },
         **found,
         "papers": list(PAPERS),
@@ -284,15 +288,17 @@ def main() -> None:
     if options.cross_validation:
         card["cross_validation"] = cross_validation(Run(options.cross_validation), options.cross_training)
     options.output.mkdir(parents=True, exist_ok=True)
+    write_json(options.output / "card.json", card)
+    write_text(options.output / "CARD.md", markdown(card))
+    print(json.dumps(card["scores"]["all"], indent=1))
+    if options.card_only:
+        return
     for name in SHIPPED:
         shutil.copyfile(source / name, options.output / name)
     record = {key: shipped_spec.record[key] for key in ("time", "versions", "processor", "parameters")}
     temperature = tuple(found["calibration"]["temperature"])
     write_model(options.output, replace(shipped_spec, name="starter", temperature=temperature, record=record), SHIPPED)
     quantise(options.output, calibration_cases(run, options.fold, spec))
-    write_json(options.output / "card.json", card)
-    write_text(options.output / "CARD.md", markdown(card))
-    print(json.dumps(card["scores"]["all"], indent=1))
 
 
 if __name__ == "__main__":
