@@ -1,6 +1,6 @@
 """Do hours or data hold a network back? The same number of steps on 25, 50 and all training cases of one fold.
 
-    python benchmarks/learning_curve.py BraTS/ -o runs/curve [--cases 25 50 all] [--steps 1000] [--spacing 3]
+    python benchmarks/learning_curve.py BraTS/ -o runs/curve [--cases 25 50] [--steps 1000] [--spacing 3]
 
 Each network starts anew from one seed and sees as many samples as the others; fewer cases are a random part of more.
 It trains coarsely, so that the whole curve takes minutes. Scored at that spacing, on every held-out case, at the last
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--cases", nargs="+", default=["25", "50", "all"])
+    parser.add_argument("--cases", nargs="+", type=int, default=[25, 50])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--spacing", type=int, default=3)
     options = parser.parse_args()
@@ -50,10 +50,10 @@ def main() -> None:
     ]
     whole = Run(options.output / "all")
     rows: list[dict[str, Any]] = []
-    for count in sorted(options.cases, key=lambda name: name != "all"):  # `all` first: it prepares and deals
-        run = Run(options.output / count)
-        if count != "all":
-            begun(run, whole, int(count))
+    for count in (None, *options.cases):  # all cases first: that run prepares and deals
+        run = Run(options.output / str(count)) if count else whole
+        if count:
+            begun(run, whole, count)
         going_on = run.config_file.is_file()
         train_run(options.dataset, run.folder, options=TrainOptions(overrides=settings, fold=FOLD, resume=going_on))
         with (run.fold(FOLD) / "history.csv").open(newline="", encoding="utf-8") as file:

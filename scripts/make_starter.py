@@ -126,6 +126,44 @@ def cross_lines(card: dict[str, Any]) -> list[str]:
     ]
 
 
+def subset_lines(card: dict[str, Any]) -> list[str]:
+    """What every subset of the sequences brings, for people."""
+    lines = ["", "## Any subset of the sequences", "", "Mean Dice on the held-out cases.", ""]
+    lines += ["| T1 | T1c | T2 | FLAIR | WT | TC | ET |", "|---|---|---|---|---|---|---|"]
+    for row in card["subsets"]:
+        marks = " | ".join("x" if s in row["sequences"] else "" for s in ("t1n", "t1c", "t2w", "t2f"))
+        lines.append(f"| {marks} | {row['WT']:.3f} | {row['TC']:.3f} | {row['ET']:.3f} |")
+    return lines
+
+
+def trust_lines(card: dict[str, Any]) -> list[str]:
+    """How far probabilities and expected scores can be trusted, for people."""
+    calibration = card["calibration"]
+    lines = [
+        "",
+        "## How far to trust it",
+        "",
+        "| region | temperature | error before | error after | expected Dice is off by |",
+        "|---|---|---|---|---|",
+    ]
+    for index, region in enumerate(REGIONS):
+        before, after = calibration["error_before"][index], calibration["error_after"][index]
+        off = card["expected_dice"][region]["mean_absolute_error"]
+        lines.append(f"| {region} | {calibration['temperature'][index]:.2f} | {before:.3f} | {after:.3f} | {off:.3f} |")
+    return [
+        *lines,
+        "",
+        "Error: expected calibration error over voxels with a probability from 0.01 to 0.99, before and after dividing",
+        "the logits by the temperature, which was fitted on the same cases. Expected Dice: what the network guesses of",
+        "its own score from its probabilities, over all subsets of the sequences; mean absolute error.",
+        "",
+        "Of the voxels of a probability (with these temperatures), the share that is tumour; in brackets their mean",
+        "probability:",
+        "",
+        *curve_lines(calibration["curve"]),
+    ]
+
+
 def markdown(card: dict[str, Any]) -> str:
     """The card for people."""
     measured = card["measured"]
@@ -136,8 +174,8 @@ def markdown(card: dict[str, Any]) -> str:
         "`pip install`: few training cases, a short training. Numbers below are of cases it was not trained on.",
         "",
         f"- **Network**: `{card['network']['name']}`, {card['parameters']:,} parameters, OpenVINO form, fp16 weights,",
-        "  and an int8 form for x86 processors without bf16. Scores are of the first; the other loses below 0.003 of",
-        "  mean Dice (docs/performance.md).",
+        "  and an int8 form for x86 processors without bf16. Scores are of the first; the other loses less than",
+        "  0.003 of mean Dice (docs/performance.md).",
         f"- **Trained on**: {len(card['trained_on'])} cases of BraTS 2017-2021 and BraTS-Africa 2023 (see card.json);",
         f"  {card['training']}. Images were copies reduced to 8 bits.",
         f"- **Measured on**: {len(measured['held_out'])} cases of the same sources (a fold of five, dealt by patient),",
@@ -154,33 +192,9 @@ def markdown(card: dict[str, Any]) -> str:
         *score_lines(card["scores"]),
         *cross_lines(card),
     ]
-    lines += ["", "## Any subset of the sequences", "", "Mean Dice on the held-out cases.", ""]
-    lines += ["| T1 | T1c | T2 | FLAIR | WT | TC | ET |", "|---|---|---|---|---|---|---|"]
-    for row in card["subsets"]:
-        marks = " | ".join("x" if s in row["sequences"] else "" for s in ("t1n", "t1c", "t2w", "t2f"))
-        lines.append(f"| {marks} | {row['WT']:.3f} | {row['TC']:.3f} | {row['ET']:.3f} |")
-    calibration, cost = card["calibration"], card["cost"]
+    lines += [*subset_lines(card), *trust_lines(card)]
+    cost = card["cost"]
     lines += [
-        "",
-        "## How far to trust it",
-        "",
-        "| region | temperature | error before | error after | expected Dice is off by |",
-    ]
-    lines += ["|---|---|---|---|---|"]
-    for index, region in enumerate(REGIONS):
-        before, after = calibration["error_before"][index], calibration["error_after"][index]
-        off = card["expected_dice"][region]["mean_absolute_error"]
-        lines.append(f"| {region} | {calibration['temperature'][index]:.2f} | {before:.3f} | {after:.3f} | {off:.3f} |")
-    lines += [
-        "",
-        "Error: expected calibration error over voxels with a probability from 0.01 to 0.99, before and after dividing",
-        "the logits by the temperature, which was fitted on the same cases. Expected Dice: what the network guesses of",
-        "its own score from its probabilities, over all subsets of the sequences; mean absolute error.",
-        "",
-        "Of the voxels of a probability (with these temperatures), the share that is tumour; in brackets their mean",
-        "probability:",
-        "",
-        *curve_lines(calibration["curve"]),
         "",
         "## Cost",
         "",
@@ -247,7 +261,8 @@ def cross_validation(run: Run, training: str | None) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
@@ -258,7 +273,11 @@ def main() -> None:
     parser.add_argument("--cross-validation", type=Path, help="run with all folds trained and scored")
     parser.add_argument("--cross-training", help="in words, how each of them trained")
     parser.add_argument("--card-only", action="store_true", help="write the card alone")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     run = Run(options.run)
     spec = read_model(run.fold(options.fold) / "model")
     found = measurements(run, options.fold)

@@ -54,7 +54,6 @@ def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not TwoMachines.possible(), reason="needs the right to make networks")
 def test_the_cable_between_two_machines_is_cut_and_nothing_is_lost(cohort: Path, tmp_path: Path) -> None:
     with TwoMachines() as machines:
         driver = Driver(cohort, tmp_path, machines.address, machines.inside("head"))
