@@ -1,8 +1,6 @@
 """`python -m glioscope` is `glioscope`."""
 
-import sys
-
-from glioscope.cli import main
+from glioscope.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

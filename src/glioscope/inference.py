@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import ConfigError, ModelError
-from glioscope.geometry import Box, Shape3, cut
+from glioscope.geometry import Box, Shape3, bounding_box, cut, paste
 from glioscope.labels import REGIONS
 from glioscope.preprocessing import PreparedCase
 
@@ -229,8 +229,9 @@ def regions_from_probabilities(
     for number, smallest_ml in enumerate(config.minimum_lesion_ml):
         smallest = math.ceil(smallest_ml / voxel_ml - 1e-6)  # voxels; 0.5 / 0.001 is not quite 500
         if smallest > 1 and regions[number].any():
-            kept = cc3d.dust(regions[number], threshold=smallest, connectivity=26) > 0
-            regions[number:] &= kept  # what lies inside a removed part goes with it
+            box = bounding_box(regions[number])  # a tumour's, far smaller than a brain's
+            kept = cc3d.dust(cut(regions[number], box), threshold=smallest, connectivity=26) > 0
+            regions[number:] &= paste(kept, box, regions.shape[1:])  # what lies inside a removed part goes with it
     return regions
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import cdist
 
 from glioscope.geometry import Grid
 
@@ -40,6 +38,7 @@ def diameters(voxels: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
         ``longest_mm``, ``perpendicular_mm``, ``product_mm2``, ``maximum_3d_mm`` (anywhere in the lesion); the ends of
         the first two as pairs of RAS+ points, ``slices`` the number of axial slices on which the lesion is seen.
     """
+    voxels = _surface(voxels)
     outline = _face_centres(voxels[voxels[:, 2] == _largest_slice(voxels)], axes=(0, 1))
     points = to_mm(outline, grid)
     basis = np.linalg.qr(grid.affine[:3, :2])[0]  # two unit vectors that span the slice
@@ -50,7 +49,7 @@ def diameters(voxels: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
         "longest_mm": round(float(first), 2),
         "perpendicular_mm": round(float(second), 2),
         "product_mm2": round(float(first * second), 1),
-        "maximum_3d_mm": round(_farthest(to_mm(_face_centres(_surface(voxels), axes=(0, 1, 2)), grid)), 2),
+        "maximum_3d_mm": round(_farthest(_face_centres(voxels, axes=(0, 1, 2)), grid), 2),
         "longest_ends_mm": (longest @ basis.T + origin).round(2).tolist(),
         "perpendicular_ends_mm": (crossing @ basis.T + origin).round(2).tolist(),
         "slices": len(np.unique(voxels[:, 2])),
@@ -79,8 +78,9 @@ def _largest_slice(voxels: NDArray[np.int64]) -> int:
 
 def _hull_area(places: NDArray[np.int64]) -> float:
     """Return the area of the convex hull of pixels (n, 2), whole pixels included."""
-    corners = (places[:, None, :] + np.array([(a, b) for a in (-0.5, 0.5) for b in (-0.5, 0.5)])).reshape(-1, 2)
-    return float(ConvexHull(corners).volume)  # scipy calls the area of a plane hull its volume
+    corners = places[:, None, :] + np.array([(a, b) for a in (-0.5, 0.5) for b in (-0.5, 0.5)])
+    above, below = _outline(corners.reshape(-1, 2))
+    return float(np.trapezoid(above[:, 1], above[:, 0]) - np.trapezoid(below[:, 1], below[:, 0]))
 
 
 def _surface(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,18 +100,25 @@ def _face_centres(voxels: NDArray[np.int64], *, axes: tuple[int, ...]) -> Points
     return (voxels[:, None, :] + steps).reshape(-1, 3)
 
 
-def _hull(points: Points) -> Points:
-    """Return the corners of the convex hull, or the points themselves where they span no volume."""
-    unique = np.unique(points.round(9), axis=0)
-    try:
-        return unique[ConvexHull(unique).vertices]
-    except (QhullError, ValueError):
-        return unique
+def _farthest(places: Points, grid: Grid) -> float:
+    """Return the longest distance in mm between places (n, 3), fractional indices.
 
-
-def _farthest(points: Points) -> float:
-    corners = _hull(points)
-    return float(cdist(corners, corners).max())
+    An end is no nearer to the middle than the longest distance found so far minus the radius, and it is a corner of the
+    outline on every plane through it. All others are left out, the latter plane by plane along each axis on the index
+    grid, where arithmetic is exact.
+    """
+    points = to_mm(places, grid)
+    radii = np.linalg.norm(points - points.mean(axis=0), axis=1)
+    found = np.linalg.norm(points - points[radii.argmax()], axis=1).max()
+    places = places[radii >= found - radii.max() - 1e-6]
+    for axis in (2, 1, 0):
+        places = places[np.argsort(places[:, axis], kind="stable")]
+        starts = np.flatnonzero(np.diff(places[:, axis])) + 1
+        others = [n for n in range(3) if n != axis]
+        planes = [np.insert(_hull(plane[:, others]), axis, plane[0, axis], axis=1) for plane in np.split(places, starts)]
+        places = np.concatenate(planes)
+    corners = to_mm(places, grid)
+    return max(float(np.linalg.norm(corners - corner, axis=1).max()) for corner in corners)
 
 
 def _cross(points: Points) -> tuple[Points, Points]:
@@ -120,31 +127,40 @@ def _cross(points: Points) -> tuple[Points, Points]:
     The length of a chord through a convex outline, as its place moves along the first diameter, is concave and
     piecewise linear between corners; so its maximum is met at a corner.
     """
-    corners = _hull(points)
-    distances = cdist(corners, corners)
+    corners = _hull(points.round(9))
+    distances = np.linalg.norm(corners[:, None] - corners, axis=-1)
     a, b = np.unravel_index(int(distances.argmax()), distances.shape)
     along = (corners[b] - corners[a]) / distances[a, b]
     across = np.array([-along[1], along[0]])
-    s, t = corners @ along, corners @ across
-    above, below = _chain(s, t), _chain(s, -t)
-    high, low = np.interp(s, *above), -np.interp(s, *below)
+    turned = corners @ np.stack([along, across], axis=1)
+    above, below = _outline(turned)
+    s = turned[:, 0]
+    high, low = np.interp(s, *above.T), np.interp(s, *below.T)
     at = int((high - low).argmax())
     ends = np.stack([s[at] * along + low[at] * across, s[at] * along + high[at] * across])
     return corners[[a, b]], ends
 
 
-def _chain(s: NDArray[np.float64], t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the upper boundary of a convex outline as a function of s, by the monotone chain."""
+def _hull(points: Points) -> Points:
+    """Return the corners of the convex hull of points (n, 2)."""
+    return np.unique(np.concatenate(_outline(points)), axis=0)
+
+
+def _outline(points: Points) -> tuple[Points, Points]:
+    """Return the upper and the lower boundary of the convex hull of points (n, 2): corners, the first axis ascending."""
+    return _chain(points), _chain(points * (1, -1)) * (1, -1)
+
+
+def _chain(points: Points) -> Points:
+    """Return the upper boundary of the convex hull by the monotone chain (Andrew 1979)."""
+    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
+    highest = ordered[np.append(np.diff(ordered[:, 0]) > 0, True)]  # at each place along the first axis
     chain: list[tuple[float, float]] = []
-    for n in np.lexsort((t, s)):
-        point = (float(s[n]), float(t[n]))
-        while chain and chain[-1][0] == point[0]:  # t ascends: the later of two points above one s is the higher
-            chain.pop()
+    for point in highest.tolist():
         while len(chain) >= 2 and _turns_left(chain[-2], chain[-1], point):
             chain.pop()
         chain.append(point)
-    places, heights = np.array(chain).T
-    return places, heights
+    return np.array(chain)
 
 
 def _turns_left(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
