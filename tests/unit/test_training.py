@@ -282,6 +282,21 @@ def test_members_of_a_team_draw_the_batch_between_them(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
+@pytest.mark.parametrize("room", [0, 20_000, 1024**3])  # bytes: for none, for two, for all four
+def test_samples_from_memory_are_those_from_the_file(tmp_path, monkeypatch, room):
+    files = FoldFiles(folder=tmp_path, prepared=save_toys(tmp_path, 4), train=tuple(f"case{n}" for n in range(4)))
+    settings = replace(SETTINGS, augment=AugmentConfig())
+    coarse = Stage(spacing_mm=2, patch=(16, 16, 16))
+    monkeypatch.setattr("glioscope.training.samples.COARSE_BYTES", room)
+    kept = Samples(files.train, files, settings, ALONE, torch.device("cpu"))
+    for step in (0, 1, 2, 3, 4, 5, 6, 7):  # the second epoch is of cases seen before
+        fresh = Samples(files.train, files, settings, ALONE, torch.device("cpu"))
+        for one, two in zip(kept.take(step, coarse), fresh.take(step, coarse), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        fresh.close()
+    kept.close()
+
+
 def test_a_batch_that_cannot_be_shared_is_refused():
     assert [list(Team(rank=r, count=2).part(4)) for r in range(2)] == [[0, 1], [2, 3]]
     with pytest.raises(ConfigError, match=r"training.batch is 3 but 2 processes share it; .*--set training.batch=2"):

@@ -31,8 +31,8 @@ _WRONG_USE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ i
 def command() -> NoReturn:
     """Be the program `glioscope`: run the command that it was called with, and end with its exit code.
 
-    Python's habit to take apart at the end, object by object, what the system frees at once is left off: it cost a case a
-    quarter of a second.
+    Python's habit to take apart at the end, object by object, what the system frees at once is left off: it cost a case
+    a quarter of a second.
     """
     code = main()
     try:

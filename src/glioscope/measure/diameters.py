@@ -115,7 +115,9 @@ def _farthest(places: Points, grid: Grid) -> float:
         places = places[np.argsort(places[:, axis], kind="stable")]
         starts = np.flatnonzero(np.diff(places[:, axis])) + 1
         others = [n for n in range(3) if n != axis]
-        planes = [np.insert(_hull(plane[:, others]), axis, plane[0, axis], axis=1) for plane in np.split(places, starts)]
+        planes = [
+            np.insert(_hull(plane[:, others]), axis, plane[0, axis], axis=1) for plane in np.split(places, starts)
+        ]
         places = np.concatenate(planes)
     corners = to_mm(places, grid)
     return max(float(np.linalg.norm(corners - corner, axis=1).max()) for corner in corners)
@@ -147,7 +149,7 @@ def _hull(points: Points) -> Points:
 
 
 def _outline(points: Points) -> tuple[Points, Points]:
-    """Return the upper and the lower boundary of the convex hull of points (n, 2): corners, the first axis ascending."""
+    """Return the upper and the lower boundary of the convex hull of points (n, 2), by ascending first axis."""
     return _chain(points), _chain(points * (1, -1)) * (1, -1)
 
 

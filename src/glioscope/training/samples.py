@@ -7,16 +7,16 @@ import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from glioscope import augment
-from glioscope.augment import AugmentConfig
 from glioscope.errors import ConfigError
 from glioscope.geometry import Box, cut
 from glioscope.preprocessing import PreparedCase, load_prepared
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 NOTEBOOK_WINDOW = Box((56, 56, 13), (184, 184, 141))
 """Of a 240×240×155 BraTS volume; the same voxels whether i and j are stored as LPS or RAS."""
+
+COARSE_BYTES = 2 * 1024**3
+"""Cases held in memory in a stage coarser than 1 mm: 150 at 2 mm. Those that do not fit are read each time."""
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """Image (c, i, j, k), regions (3, i, j, k), presence (c,); of a batch each with one axis more in front."""
@@ -62,19 +65,20 @@ def padded(shape: Sequence[int], divisor: int) -> tuple[int, int, int]:
     return i, j, k
 
 
-def draw_sample(
-    case: PreparedCase,
-    stage: Stage,
-    config: AugmentConfig,
-    rng: np.random.Generator,
-    divisor: int,
-    device: torch.device,
-) -> Sample:
-    """Return one augmented sample."""
-    image, regions = at_stage(case, stage, device)
-    shape = stage.patch or padded(image.shape[1:], divisor)
-    parameters = augment.draw(config, rng, presence=case.presence, scale=stage.scale)
-    return augment.apply(image, regions, parameters, shape=shape)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """A case at a stage's spacing, before it is augmented."""
+
+    image: Tensor
+    """(c, i, j, k)."""
+    regions: Tensor
+    """(3, i, j, k)."""
+    presence: NDArray[np.bool_]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.image.nbytes + self.regions.nbytes
 
 
 class Samples:
@@ -97,6 +101,7 @@ class Samples:
         # One thread draws every batch, also one that was not foreseen: the same code on the same threads each time.
         self._thread = ThreadPoolExecutor(1, "samples")
         self._ahead: tuple[tuple[int, Stage], Future[list[Sample]]] | None = None
+        self._coarse: dict[tuple[str, int], _Source] = {}  # by case and spacing
 
     def take(self, step: int, stage: Stage) -> list[Sample]:
         """Return this member's samples of a step."""
@@ -120,10 +125,25 @@ class Samples:
             epoch, index = divmod(position, len(names))
             order = np.random.default_rng([settings.seed, 1, epoch]).permutation(len(names))
             rng = np.random.default_rng([settings.seed, 2, position])
-            case = window_of(load_prepared(self._prepared, names[order[index]]), settings.window)
-            divisor = self._config.network.divisor
-            samples.append(draw_sample(case, stage, self._config.augment, rng, divisor, self._device))
+            source = self._source(names[order[index]], stage)
+            parameters = augment.draw(self._config.augment, rng, presence=source.presence, scale=stage.scale)
+            shape = stage.patch or padded(source.image.shape[1:], self._config.network.divisor)
+            samples.append(augment.apply(source.image, source.regions, parameters, shape=shape))
         return samples
+
+    def _source(self, name: str, stage: Stage) -> _Source:
+        """Read a case, or take it from memory: averaging it down costs more than a coarse sample's augmentation."""
+        key = name, stage.spacing_mm
+        if key in self._coarse:
+            return self._coarse[key]
+        case = window_of(load_prepared(self._prepared, name), self._config.training.window)
+        source = _Source(*at_stage(case, stage, self._device), case.presence)
+        if stage.spacing_mm > 1:
+            for old in [old for old in self._coarse if old[1] != stage.spacing_mm]:
+                del self._coarse[old]
+            if sum(kept.size for kept in self._coarse.values()) + source.size <= COARSE_BYTES:
+                self._coarse[key] = source
+        return source
 
 
 def stacked(samples: Sequence[Sample], batch: int, team: Team) -> Sample:
