@@ -20,6 +20,7 @@ from glioscope.runs import Glimpse  # noqa: E402
 from glioscope.training import FoldFiles, Stage, TrainingConfig, train_fold  # noqa: E402
 from glioscope.training import records as training_records  # noqa: E402
 from glioscope.training import steps as training_steps  # noqa: E402
+from glioscope.training.muon import UPDATE_RMS, Muon, orthogonal  # noqa: E402
 from glioscope.training.samples import Samples, window_of  # noqa: E402
 from glioscope.training.settings import learning_rate, stage_at  # noqa: E402
 from glioscope.training.team import ALONE, Team  # noqa: E402
@@ -37,8 +38,10 @@ def train(folder, prepared, settings=SETTINGS, **options):
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes_and_resume_is_uninterrupted(tmp_path, prepared):
-    settings = replace(SETTINGS, augment=AugmentConfig(elastic=0.5))
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_same_seed_same_bytes_and_resume_is_uninterrupted(tmp_path, prepared, optimiser):
+    training = replace(SETTINGS.training, optimiser=optimiser)
+    settings = replace(SETTINGS, augment=AugmentConfig(elastic=0.5), training=training)
     whole = train(tmp_path / "whole", prepared, settings)
 
     class StopError(Exception):
@@ -306,3 +309,26 @@ def test_a_batch_that_cannot_be_shared_is_refused():
 def test_every_case_is_some_members():
     shares = [Team(rank=r, count=3).share("abcdefg") for r in range(3)]
     assert shares == ["adg", "be", "cf"]
+
+
+def test_muon_steps_are_orthogonal_in_kernels_and_adams_elsewhere():
+    rng = torch.Generator().manual_seed(0)
+    kernel = torch.nn.Parameter(torch.randn(6, 5, 3, 3, 3, generator=rng))
+    tall = torch.nn.Parameter(torch.randn(40, 3, 1, 1, 1, generator=rng))
+    bias = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    still = torch.nn.Parameter(torch.ones(2))
+    optimiser = Muon([kernel, tall], [bias, still], lr=0.1, weight_decay=0.5)
+    before = {p: p.detach().clone() for p in (kernel, tall, bias)}
+    kernel.grad = torch.randn(kernel.shape, generator=rng).to(memory_format=torch.channels_last_3d)
+    tall.grad = torch.randn(tall.shape, generator=rng)
+    bias.grad = torch.tensor([1e-3, -10.0])
+    optimiser.step()
+    for p, longest in ((kernel, 135), (tall, 40)):
+        change = (before[p] * (1 - 0.1 * 0.5) - p.detach()).flatten(1) / (0.1 * UPDATE_RMS * longest**0.5)
+        # With the first gradient the momentum is parallel to it, and the nearest orthogonal matrix is U Vᵗ.
+        u, _, v = torch.linalg.svd(p.grad.flatten(1), full_matrices=False)
+        assert torch.linalg.svdvals(change).sub(0.95).abs().max() < 0.27
+        assert torch.nn.functional.cosine_similarity(change.ravel(), (u @ v).ravel(), dim=0) > 0.97
+    assert torch.allclose(before[bias] - bias.detach(), torch.tensor([0.1, -0.1]), atol=1e-5)  # Adam's first step
+    assert torch.equal(still.detach(), torch.ones(2))
+    assert orthogonal(torch.zeros(3, 4)).abs().max() == 0

@@ -40,7 +40,7 @@ class TrainingConfig:
     """`notebook`: the fixed crop [56:184, 56:184, 13:141]."""
     minimum_tumour: float = 0.0
     """Training cases with a smaller share of tumour in the window are left out (the notebook: 0.01)."""
-    optimiser: Literal["adamw", "adam"] = "adamw"
+    optimiser: Literal["adamw", "adam", "muon"] = "adamw"
     learning_rate: float = 1e-3
     """At its peak."""
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from glioscope import augment
 from glioscope.errors import ConfigError
 from glioscope.losses import Loss, classes_from_regions, deep_loss
-from glioscope.network import StandardUNet, build
+from glioscope.network import NetworkConfig, StandardUNet, build
 from glioscope.preprocessing import PreparedCase
 from glioscope.runs import has_bf16
+from glioscope.training.muon import Muon
 from glioscope.training.samples import Sample, at_stage, padded
-from glioscope.training.settings import FoldSettings, Stage, TrainingConfig
+from glioscope.training.settings import FoldSettings, Stage
 from glioscope.training.team import Team
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ def begin(config: FoldSettings, device: torch.device, team: Team, initial: Mappi
     return State(
         network=network,
         average=average,
-        optimiser=_optimiser(network, config.training),
+        optimiser=_optimiser(network, config),
         outputs=team.parallel(_Outputs(network, precision, deep=deep), all_used=all_used),
         precision=precision,
     )
@@ -97,13 +99,24 @@ def _start_from(network: nn.Module, initial: Mapping[str, Tensor]) -> None:
     network.load_state_dict(dict(initial), strict=False)
 
 
-def _optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimiser(network: nn.Module, config: FoldSettings) -> torch.optim.Optimizer:
     """Decay only the kernels: biases, norms and presence shifts are left free."""
-    kernels = [p for p in network.parameters() if p.ndim > 2]
-    others = [p for p in network.parameters() if p.ndim <= 2]
-    groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.learning_rate)
+    rate, decay = config.training.learning_rate, config.training.weight_decay
+    parameters = list(network.parameters())
+    if config.training.optimiser == "muon":
+        inner = [p.ndim > 2 and not _at_an_end(p, config.network) for p in parameters]
+        outer = [not kernel for kernel in inner]
+        return Muon(compress(parameters, inner), compress(parameters, outer), lr=rate, weight_decay=decay)
+    kernels = [p for p in parameters if p.ndim > 2]
+    others = [p for p in parameters if p.ndim <= 2]
+    groups = [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    kind = torch.optim.AdamW if config.training.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, lr=rate)
+
+
+def _at_an_end(kernel: nn.Parameter, config: NetworkConfig) -> bool:
+    """Return whether a kernel reads the image or gives the network's outputs."""
+    return kernel.shape[1] == config.sequences or kernel.shape[0] == config.output_channels
 
 
 class _Outputs(nn.Module):
