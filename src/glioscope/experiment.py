@@ -32,6 +32,7 @@ from glioscope.runs import (
     provenance,
     read_config,
     read_json,
+    read_model,
     settings,
     sha256_of,
     write_json,
@@ -102,8 +103,10 @@ def train_run(
         if team.first:
             _begin(run, dataset, options, place, on_prepared)
         team.wait()
-        rooms = fold_settings(run.config())
+        rooms, seen = fold_settings(run.config()), _cases_seen(place)
         for index, part in _parts(run, options.fold):
+            if team.first:
+                _warn_of_leaks(index, part, seen)
             files = FoldFiles(
                 folder=run.fold(index), prepared=run.prepared, train=part.train, validation=part.validation
             )
@@ -117,7 +120,7 @@ def train_run(
                 on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
             )
             if team.first:
-                export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}")
+                export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}", seen=seen)
     return run
 
 
@@ -179,6 +182,27 @@ def _origin(place: Path) -> dict[str, str]:
     except OSError as error:
         raise RunError(f"{place}: the weights this run began from are gone; name them with --initial") from error
     return {"place": str(place.resolve()), "sha256": digest}
+
+
+def _cases_seen(place: Path | None) -> frozenset[str]:
+    """Return the cases that the initial weights were trained on, if they lie in a model folder, which tells."""
+    if place is None or not place.is_dir():
+        return frozenset()
+    return frozenset(read_model(place).record.get("trained_on", ()))
+
+
+def _warn_of_leaks(index: int, part: Fold, seen: frozenset[str]) -> None:
+    """Say so if held-out cases were trained on before: another seed deals other folds, and nothing else would tell."""
+    known = sorted(seen & set(part.validation))
+    if known:
+        log.warning(
+            "fold %d: the initial weights were trained on %d of its %d held-out cases (%s first), so its scores will "
+            "be too good. Copy folds.json of the earlier run into this one before it begins, or take other weights.",
+            index,
+            len(known),
+            len(part.validation),
+            known[0],
+        )
 
 
 def _labelled_cases(dataset: Path) -> list[Case]:
@@ -265,8 +289,13 @@ def _without_test(
     return [case for case in cases if case.case_id not in split["test"]]
 
 
-def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> Path:
-    """Write a trained network as a model folder, RUN/fold_<index>/model, and return it."""
+def export_run_model(
+    run: Run, index: int, network: nn.Module, *, name: str, seen: frozenset[str] = frozenset()
+) -> Path:
+    """Write a trained network as a model folder, RUN/fold_<index>/model, and return it.
+
+    Its record names the cases that it was trained on; `seen` are those of the weights that it began from.
+    """
     config = run.config()
     rooms = fold_settings(config)
     folder = run.fold(index) / "model"
@@ -286,7 +315,7 @@ def export_run_model(run: Run, index: int, network: nn.Module, *, name: str) -> 
             **provenance(),
             "run": run.folder.name,
             "fold": index,
-            "trained_on": list(part.train),
+            "trained_on": sorted(seen.union(part.train)),
             "held_out": list(part.validation),
             "parameters": sum(p.numel() for p in network.parameters()),
         },

@@ -73,6 +73,21 @@ def test_a_run_begins_from_another_model_and_goes_on_from_it(dataset: Path, tmp_
         train_run(dataset, second, options=TrainOptions(fold=1, resume=True))
 
 
+def test_held_out_cases_that_the_initial_weights_know_are_named(dataset: Path, tmp_path: Path, caplog) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    train_run(dataset, first, options=TrainOptions(overrides=SMALL, fold=0))
+    model = first / "fold_0" / "model"
+    (trained,), (held_out,) = (read_model(model).record[part] for part in ("trained_on", "held_out"))
+    assert "too good" not in caplog.text
+
+    train_run(dataset, second, options=TrainOptions(overrides=SMALL, fold=0, initial=model))  # the same fold
+    assert "too good" not in caplog.text
+
+    train_run(dataset, third, options=TrainOptions(overrides=SMALL, fold=1, initial=model))  # the halves exchanged
+    assert f"fold 1: the initial weights were trained on 1 of its 1 held-out cases ({trained} first)" in caplog.text
+    assert read_model(third / "fold_1" / "model").record["trained_on"] == sorted([trained, held_out])
+
+
 def test_weights_that_cannot_be_begun_from(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"do not fit the network: they differ in \d+ places"):
         train_run(dataset, tmp_path / "run", options=TrainOptions(overrides=SMALL, initial=Path("starter")))
