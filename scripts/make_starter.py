@@ -314,7 +314,8 @@ def main() -> None:
         return
     for name in SHIPPED:
         shutil.copyfile(source / name, options.output / name)
-    record = {key: shipped_spec.record[key] for key in ("time", "versions", "processor", "parameters")}
+    kept = ("time", "versions", "processor", "parameters", "trained_on")
+    record = {key: shipped_spec.record[key] for key in kept}
     temperature = tuple(found["calibration"]["temperature"])
     write_model(options.output, replace(shipped_spec, name="starter", temperature=temperature, record=record), SHIPPED)
     quantise(options.output, calibration_cases(run, options.fold, spec))

@@ -25,7 +25,8 @@ def test_its_card_names_data_terms_limits_and_all_subsets():
     measured, cross = card["measured"], card["cross_validation"]["scores"]
     assert set(measured["trained_on"]).isdisjoint(measured["held_out"])
     known = {*measured["trained_on"], *measured["held_out"]}
-    assert set(card["trained_on"]) == set(measured["trained_on"]), "what ships is what was measured"
+    assert set(card["trained_on"]) == known, "what ships went on from what was measured, over all cases"
+    assert set(read_model(MODEL).record["trained_on"]) == known
     assert card["scores"]["all"]["cases"] == len(measured["held_out"])
     assert cross["all"]["cases"] == len(known), "every case is held out once"
     assert sum(table["cases"] for table in cross["by_size"].values()) == cross["all"]["cases"]
