@@ -288,7 +288,7 @@ def main() -> None:
     if options.final:
         source = Run(options.final).fold(0) / "model"
         shipped_spec = read_model(source)
-        here = f"the weights before those on all cases, which saw {len(part.train)}: {training}"
+        here = f"the weights before the last training, on all cases; they had seen {len(part.train)}"
         trained_on = Run(options.final).folds()[0].train
         training = options.final_training or f"{training}; then {steps_and_minutes(source.parent)} on all cases"
     card = {
@@ -316,6 +316,7 @@ def main() -> None:
         shutil.copyfile(source / name, options.output / name)
     kept = ("time", "versions", "processor", "parameters", "trained_on")
     record = {key: shipped_spec.record[key] for key in kept}
+    record["versions"] = {name: version for name, version in record["versions"].items() if name != "platform"}
     temperature = tuple(found["calibration"]["temperature"])
     write_model(options.output, replace(shipped_spec, name="starter", temperature=temperature, record=record), SHIPPED)
     quantise(options.output, calibration_cases(run, options.fold, spec))
