@@ -4,7 +4,8 @@
 
 Every case goes through the path of `segment` up to the regions. Without ``--model`` the fold's own model runs in fp32
 and, where the processor multiplies it, bf16; each ``--model NAME=FOLDER`` adds another model folder, in the precision
-of its name (``int8=model`` after ``glioscope export RUN -o model --int8``) or else in auto precision.
+of its name (``int8=model`` after ``glioscope export RUN -o model --int8``) or else in auto precision. ``fp32=FOLDER``
+takes the place of the fold's own, to compare both forms of one folder.
 The engines take turns on each case, so a machine whose speed drifts slows all alike.
 """
 
