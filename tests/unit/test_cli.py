@@ -312,3 +312,16 @@ def test_the_module_is_the_program() -> None:
 
 def test_default_protocols_exist() -> None:
     assert set(evaluation.DEFAULT_PROTOCOLS) <= set(evaluation.builtin_protocols())
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_program_ends_with_its_code_after_what_was_asked_to_run_last(busy: bool) -> None:
+    thread = "threading.Thread(target=lambda: (time.sleep(0.3), print('waited for'))).start(); " if busy else ""
+    code = (
+        "import atexit, sys, threading, time; from glioscope.cli import command; "
+        f"atexit.register(print, 'last'); {thread}sys.argv = ['glioscope', 'check', 'nowhere']; command()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "glioscope: nowhere: no such folder\n"
+    assert done.stdout.split("\n") == (["waited for"] if busy else []) + ["last", ""]

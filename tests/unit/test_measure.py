@@ -1,16 +1,20 @@
 """Volumes and lengths against what geometry says of ellipsoids."""
 
+import itertools
 import json
 import math
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import cdist
 
 from glioscope.errors import GeometryError, LabelError
 from glioscope.geometry import Grid, reorient
 from glioscope.labels import scheme_named
 from glioscope.measure import measure
+from glioscope.measure.diameters import diameters
 from glioscope.measure.midline import find_midline
 from glioscope.measure.rano import BY_DIAMETERS, BY_VOLUME, Rule, Sizes, category, percent
 from glioscope.phantom import PhantomConfig, phantom
@@ -314,3 +318,26 @@ def test_percent_of_nothing() -> None:
     assert percent(0, 0) == 0
     assert percent(0, 3) is None
     assert percent(4, 0) == -100
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_diameters_are_those_of_all_pairs_and_of_scipys_hull(seed: int) -> None:
+    """Few and many voxels, on a line, scattered or one blob; anisotropic and sheared. Every pair is measured here."""
+    rng = np.random.default_rng(seed)
+    voxels = np.unique(rng.integers(0, (9, 1 + seed, 7), (rng.integers(1, 200), 3)), axis=0)
+    affine = np.diag([1.0, 1.3, 2.5, 1.0])
+    affine[:3, :3] += rng.normal(0, 0.05, (3, 3))
+    grid = Grid((20, 20, 20), affine)
+    found = diameters(voxels, grid)
+    steps = np.concatenate([np.eye(3), -np.eye(3)]) / 2
+    faces = (voxels[:, None] + steps).reshape(-1, 3) @ affine[:3, :3].T
+    assert found["maximum_3d_mm"] == pytest.approx(cdist(faces, faces).max(), abs=0.006)
+    areas, lengths = {}, {}
+    for k in np.unique(voxels[:, 2]):
+        plane = voxels[voxels[:, 2] == k]
+        corners = [plane[:, :2] + np.array(c) for c in itertools.product((-0.5, 0.5), repeat=2)]
+        areas[k] = ConvexHull(np.concatenate(corners)).volume
+        points = (plane[:, None] + steps[[0, 1, 3, 4]]).reshape(-1, 3) @ affine[:3, :3].T
+        lengths[k] = cdist(points, points).max()
+    largest = min(k for k in areas if areas[k] > max(areas.values()) - 1e-9)
+    assert found["longest_mm"] == pytest.approx(lengths[largest], abs=0.006)
