@@ -63,7 +63,7 @@ def test_training_lowers_the_loss_and_writes_all_curves(route):
 
 
 def test_every_held_out_case_is_scored_and_no_other(route):
-    folds = json.loads((route / "standard" / "folds.json").read_text())
+    folds = json.loads((route / "standard" / "folds.json").read_text(encoding="utf-8"))
     scored = {row["case_id"] for row in rows_of(route / "standard" / "fold_0" / "evaluation" / "cases.csv")}
     assert scored == set(folds[0]["validation"])
     assert scored.isdisjoint(folds[0]["train"])
@@ -73,16 +73,16 @@ def test_every_held_out_case_is_scored_and_no_other(route):
 
 
 def test_a_run_can_be_repeated_from_its_folder(route):
-    record = json.loads((route / "standard" / "record.json").read_text())
+    record = json.loads((route / "standard" / "record.json").read_text(encoding="utf-8"))
     assert len(record["cases"]) == 8
     assert all(len(digest) == 64 for case in record["cases"].values() for digest in case.values())
-    config = json.loads((route / "standard" / "config.json").read_text())
+    config = json.loads((route / "standard" / "config.json").read_text(encoding="utf-8"))
     assert config["settings"]["training"]["steps"] == 40
     assert len(config["sha256"]) == 64
 
 
 def test_cost_is_measured_in_a_process_of_its_own(route):
-    cost = json.loads((route / "standard" / "fold_0" / "cost.json").read_text())
+    cost = json.loads((route / "standard" / "fold_0" / "cost.json").read_text(encoding="utf-8"))
     assert 0 < cost["network_seconds"] < cost["seconds"]
     assert cost["peak_memory_mb"] > 50
 
@@ -127,7 +127,7 @@ def test_one_network_on_every_case_holds_nothing_out(route):
     glioscope(
         "train", route / "data", "-o", route / "all", "--fold", "none", *SMALL, *STANDARD, "--set", "training.steps=2"
     )
-    record = json.loads((route / "all" / "fold_0" / "model" / "model.json").read_text())["record"]
+    record = json.loads((route / "all" / "fold_0" / "model" / "model.json").read_text(encoding="utf-8"))["record"]
     assert len(record["trained_on"]) == 8
     assert record["held_out"] == []
 
@@ -139,11 +139,11 @@ def test_a_test_part_is_set_aside_and_scored_by_all_folds_together(route):
         "train", route / "data", "-o", run, "--fold", "all", "--no-validate", "--test", *settings,
         "--set", "training.test_share=0.25",
     )  # fmt: skip
-    test = set(json.loads((run / "test.json").read_text()))
-    folds = json.loads((run / "folds.json").read_text())
+    test = set(json.loads((run / "test.json").read_text(encoding="utf-8")))
+    folds = json.loads((run / "folds.json").read_text(encoding="utf-8"))
     assert len(test) == 2
     assert all(test.isdisjoint(fold["train"] + fold["validation"]) for fold in folds)
     assert {row["case_id"] for row in rows_of(run / "test_evaluation" / "cases.csv")} == test
-    summary = json.loads((run / "test" / min(test) / "summary.json").read_text())
+    summary = json.loads((run / "test" / min(test) / "summary.json").read_text(encoding="utf-8"))
     assert len(summary["model"]["members"]) == 2
     assert summary["engine"]["description"].startswith("2 networks")
