@@ -10,7 +10,19 @@ PACKAGE = ROOT / "src" / "glioscope"
 ROOMS = (
     *("errors", "labels", "geometry", "volumes", "cases", "phantom", "raw", "preprocessing", "augment", "network"),
     *("losses", "metrics", "runs", "engines", "inference", "training", "evaluation", "measure", "quality", "report"),
-    *("clinical", "segmentation", "verify", "experiment", "validation", "card", "demo", "cluster", "web", "cli"),
+    *(
+        "clinical",
+        "segmentation",
+        "verify",
+        "experiment",
+        "validation",
+        "card",
+        "demo",
+        "cluster",
+        "process",
+        "web",
+        "cli",
+    ),
 )
 """A room imports only rooms to its left."""
 

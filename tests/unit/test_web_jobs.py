@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: no test of the server")
 
-from glioscope.web.jobs import Runner, Step, resident_bytes
+from glioscope.process import resident_bytes
+from glioscope.web.jobs import Runner, Step
 from glioscope.web.settings import ServerConfig
 from glioscope.web.store import ATTEMPTS, CaseRow, JobRow, Store
 

@@ -5,32 +5,19 @@ has a limit of time and one of memory; it is ended with all it started. What was
 begun again at the next start.
 """
 
-import contextlib
 import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from glioscope.errors import GlioscopeError
-from glioscope.web.settings import GIB, ServerConfig
+from glioscope.process import Limits, ProcessFailedError, run_process
+from glioscope.web.settings import ServerConfig
 from glioscope.web.store import JobRow, Store
 
 log = logging.getLogger(__name__)
-_PAUSE = 0.1
-"""Seconds between two looks at a job."""
-_LOG_BYTES = 64 * 1024
-"""Read from the end of a job's log to find its last word."""
-
-
-class JobError(Exception):
-    """A job that failed, with one line for the user."""
 
 
 class StoppedError(Exception):
@@ -133,7 +120,7 @@ class Runner:
         except CancelledError:
             self._cancelled.discard(job.key)
             shutil.rmtree(self._store.folder(job.key), ignore_errors=True)  # what it wrote to the last
-        except (JobError, GlioscopeError) as error:
+        except (ProcessFailedError, GlioscopeError) as error:
             self._give_up(job, " ".join(str(error).split()))
         except Exception as error:
             log.exception("job %d failed", job.number)
@@ -150,104 +137,11 @@ class Runner:
 
     def _run(self, job: JobRow, step: Step, deadline: float) -> None:
         """Run one process to its end, or end it."""
-        journal, mark = self._store.folder(job.key) / "job.log", self._store.folder(job.key) / "job.pid"
-        _end_orphan(mark)
-        with journal.open("ab") as output:
-            output.write(f"\n$ {' '.join(step.arguments)}\n".encode())
-            output.flush()
-            start = output.tell()
-            process = subprocess.Popen(
-                [sys.executable, *step.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=self._store.folder(job.key),
-                start_new_session=True,
-            )
-            try:
-                mark.write_text(f"{process.pid} {_born(process.pid)}", "ascii")
-                self._watch(job, process, deadline)
-            finally:
-                _end(process)
-                mark.unlink(missing_ok=True)
-        if process.returncode != 0:
-            raise JobError(_last_word(journal, start, process.returncode))
 
-    def _watch(self, job: JobRow, process: "subprocess.Popen[bytes]", deadline: float) -> None:
-        looked = 0
-        while process.poll() is None:
+        def ended() -> Exception | None:
             if self._stop.is_set():
-                raise StoppedError
-            if job.key in self._cancelled:
-                raise CancelledError
-            if time.monotonic() > deadline:
-                raise JobError(f"took longer than {self._config.job_seconds / 60:.0f} minutes and was ended")
-            looked += 1
-            if looked % 3 == 0 and resident_bytes(process.pid) > self._config.job_bytes:
-                raise JobError(f"needed more than {self._config.job_bytes / GIB:.3g} GB of memory and was ended")
-            try:
-                process.wait(_PAUSE)
-            except subprocess.TimeoutExpired:
-                continue
+                return StoppedError()
+            return CancelledError() if job.key in self._cancelled else None
 
-
-def resident_bytes(leader: int) -> int:
-    """Return the resident memory of a process and all of its session; 0 where the system does not tell."""
-    total = 0
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text("ascii", "replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if len(fields) > 21 and fields[3] == str(leader):  # the session; a job's first process leads its own
-            total += int(fields[21]) * _PAGE
-    return total
-
-
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and what it started: asked first, then made to."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            try:
-                os.killpg(process.pid, sent)
-                process.wait(3.0)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-
-
-def _born(pid: int) -> str:
-    """Return when a process began, in the system's own count; empty where the system does not tell."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _end_orphan(mark: Path) -> None:
-    """End what a server that was killed left running for a case, if it is that very process."""
-    try:
-        pid, _, born = mark.read_text("ascii").partition(" ")
-    except OSError:
-        return
-    if born and _born(int(pid)) == born:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(int(pid), signal.SIGKILL)
-
-
-def _last_word(journal: Path, start: int, code: int) -> str:
-    """Return why a process failed: what the program said last, or how it ended."""
-    with journal.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(start, end - _LOG_BYTES))
-        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    said = [line.removeprefix("glioscope: ") for line in lines if line.startswith("glioscope: ")]
-    if said and code == 2:
-        return said[-1]
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = "; perhaps the machine ran out of memory" if -code == signal.SIGKILL else ""
-        return f"the program was ended by {name}{hint}"
-    return f"defect, please report: {lines[-1] if lines else f'the program ended with code {code}'}"
+        limits = Limits(seconds=self._config.job_seconds, resident_bytes=self._config.job_bytes)
+        run_process(step.arguments, self._store.folder(job.key), limits, deadline=deadline, interrupted=ended)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glioscope.errors import ConfigError
+from glioscope.process import GIB
 
-GIB = 1024**3
 LEAST_TOKEN = 16
 """Characters; a shorter secret can be guessed."""
 

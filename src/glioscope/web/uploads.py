@@ -19,8 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from glioscope.errors import CaseError
+from glioscope.process import GIB
 from glioscope.raw.archive import require_small_directory
-from glioscope.web.settings import GIB, ServerConfig
+from glioscope.web.settings import ServerConfig
 
 DEPTH = 4
 """Folders kept of a file's path; the innermost tell cases apart."""
