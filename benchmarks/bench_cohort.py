@@ -28,11 +28,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from glioscope.cluster import crew_at
-from glioscope.cluster.crew import read_manifest
-from glioscope.runs import processor
+from glioscope.machine import processor
+from glioscope.results.verifying import verify
 from glioscope.segmentation import SegmentOptions, default_model, segment
-from glioscope.verify import verify
+from glioscope.segmentation.cluster import crew_at
+from glioscope.segmentation.cluster.crew import read_manifest
 from tiny import SHAPE, tiny_images, write_tiny_case, write_tiny_model
 
 

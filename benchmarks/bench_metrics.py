@@ -57,7 +57,7 @@ def _reference(rng: np.random.Generator) -> np.ndarray:
 def make_pairs(folder: Path, count: int, references: Path | None) -> int:
     """Write pairs below a folder; return how many."""
     from glioscope.cases import scan_cases
-    from glioscope.volumes import read_labels
+    from glioscope.space.volumes import read_labels
 
     rng = np.random.default_rng(11)
     found = [c.reference for c in scan_cases(references)[0] if c.reference] if references else []
@@ -180,7 +180,7 @@ def main() -> None:
         print(json.dumps({**_usage(), "version": _version(options.work)}))
         return
     from glioscope.evaluation import builtin_protocols
-    from glioscope.runs import provenance
+    from glioscope.machine import provenance
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

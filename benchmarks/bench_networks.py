@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 from glioscope.cases import load_case
-from glioscope.engines import OpenVinoEngine, TorchEngine
-from glioscope.inference import InferenceConfig, predict_case, tiles
-from glioscope.preprocessing import prepare
-from glioscope.runs import provenance, read_model, settings
+from glioscope.inference import InferenceConfig, OpenVinoEngine, TorchEngine, predict_case, tiles
+from glioscope.machine import provenance
+from glioscope.model import read_model
+from glioscope.prepare.preprocessing import prepare
+from glioscope.settings import settings
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def torch_original() -> dict[str, Any]:
     """The same network in torch, fp32, channels last."""
     import torch
 
-    from glioscope.network import NetworkConfig, build
+    from glioscope.model.network import NetworkConfig, build
 
     config = NetworkConfig(
         name="original", sequences=3, outputs="labels", widths=(16, 32, 64, 128, 256), blocks=(1,) * 5
@@ -198,7 +198,7 @@ def main() -> None:
         print(json.dumps(found))
         return
 
-    from glioscope.runs import provenance
+    from glioscope.machine import provenance
 
     ours = glioscope_case(options.case, options.rounds)
     load = os.getloadavg()[0]

@@ -18,13 +18,22 @@ from typing import Any, get_args
 import numpy as np
 
 from glioscope.cases import load_case
-from glioscope.engines import Engine, Precision, load_engine
-from glioscope.inference import InferenceConfig, predict_case, regions_from_probabilities
+from glioscope.evaluation.metrics import dice
+from glioscope.experiment.judging import held_out_cases
+from glioscope.inference import (
+    Engine,
+    InferenceConfig,
+    Precision,
+    load_engine,
+    predict_case,
+    regions_from_probabilities,
+)
 from glioscope.labels import REGIONS
-from glioscope.metrics import dice
-from glioscope.preprocessing import prepare
-from glioscope.runs import Run, has_bf16, provenance, read_model, settings
-from glioscope.validation import held_out_cases
+from glioscope.machine import has_bf16, provenance
+from glioscope.model import read_model
+from glioscope.prepare.preprocessing import prepare
+from glioscope.runs import Run
+from glioscope.settings import settings
 
 
 def engines_of(model: Path, others: list[str]) -> dict[str, Engine]:

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from glioscope.geometry import Grid
+from glioscope.dicom.scans import RawPatient, read_nifti_scans
 from glioscope.phantom import PhantomConfig, phantom
-from glioscope.raw.brain import brain_mask, brain_share
-from glioscope.raw.prepare import PreparedRaw, prepare_raw, to_native
-from glioscope.raw.registration import register, turn_about
-from glioscope.raw.resampling import resample
-from glioscope.raw.scan import RawPatient, read_nifti_scans
-from glioscope.volumes import Volume, read_volume
+from glioscope.prepare.brain import brain_mask, brain_share
+from glioscope.prepare.patient import PreparedRaw, prepare_raw, to_native
+from glioscope.space.grid import Grid
+from glioscope.space.registration import register, turn_about
+from glioscope.space.resampling import resample
+from glioscope.space.volumes import Volume, read_volume
 
 SEQUENCES = ("t1n", "t1c", "t2w", "t2f")
 

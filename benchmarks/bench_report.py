@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from glioscope.cases import load_case
+from glioscope.files import write_json
 from glioscope.labels import scheme_named
+from glioscope.machine import processor
 from glioscope.measure import measure
 from glioscope.phantom import write_phantoms
 from glioscope.report import write_case_report
-from glioscope.runs import processor, write_json
 
 
 def make_pages(folder: Path, cases: int, rounds: int) -> list[dict[str, Any]]:

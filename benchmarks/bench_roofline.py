@@ -19,8 +19,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from glioscope.engines import OpenVinoEngine
-from glioscope.runs import provenance, read_model
+from glioscope.inference import OpenVinoEngine
+from glioscope.machine import provenance
+from glioscope.model import read_model
 from glioscope.segmentation import default_model
 
 CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")

@@ -23,8 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from glioscope.files import write_json
+from glioscope.machine import processor
 from glioscope.phantom import write_phantoms
-from glioscope.runs import processor, write_json
 
 JobList = list[dict[str, Any]]
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from glioscope.cases import Fold, scan_cases
-from glioscope.experiment import TrainOptions, train_run
-from glioscope.runs import Run, processor, write_json
+from glioscope.experiment.training import TrainOptions, train_run
+from glioscope.files import write_json
+from glioscope.machine import processor
+from glioscope.runs import Run
 
 FOLD = 0
 REPORTED = ("step", "seconds", "train_dice", "val_dice_WT", "val_dice_TC", "val_dice_ET", "val_dice")

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from glioscope.geometry import bounding_box
 from glioscope.phantom import Phantom, PhantomConfig, phantom
+from glioscope.space.grid import bounding_box
 
 TARGET = Path(__file__).parent / "images" / "phantom_atlas.png"
 PATIENTS = (

@@ -31,13 +31,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import synthetic_dicom
 from glioscope import segment
-from glioscope.geometry import Grid
+from glioscope.dicom.reading import read_dicom
+from glioscope.dicom.scans import RawScan
 from glioscope.phantom import PhantomConfig, phantom
-from glioscope.raw.dicom import read_dicom
-from glioscope.raw.resampling import resample
-from glioscope.raw.scan import RawScan
 from glioscope.segmentation import SegmentOptions
-from glioscope.volumes import Volume, read_volume
+from glioscope.space.grid import Grid
+from glioscope.space.resampling import resample
+from glioscope.space.volumes import Volume, read_volume
 
 IMAGES = Path(__file__).parent / "images"
 SEED = 7

@@ -14,11 +14,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import glioscope
-from glioscope.experiment import TrainOptions
+from glioscope.experiment.training import TrainOptions
 from glioscope.phantom import PhantomConfig
-from glioscope.preprocessing import PreprocessingConfig, prepare
+from glioscope.prepare.preprocessing import PreprocessingConfig, prepare
 from glioscope.report import draw_curves
-from glioscope.volumes import read_labels
+from glioscope.space.volumes import read_labels
 
 MINUTES = float(os.environ.get("GLIOSCOPE_EXAMPLE_MINUTES", "2"))  # of training; a real network takes hours
 WORK = Path(tempfile.mkdtemp())

@@ -13,7 +13,7 @@ import numpy as np
 
 import glioscope
 from glioscope.phantom import PhantomConfig
-from glioscope.volumes import read_labels
+from glioscope.space.volumes import read_labels
 
 WORK = Path(tempfile.mkdtemp())
 

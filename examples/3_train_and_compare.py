@@ -12,9 +12,9 @@ from pathlib import Path
 import glioscope
 from glioscope.cases import check_dataset
 from glioscope.evaluation import as_markdown, compare_methods
-from glioscope.experiment import TrainOptions
+from glioscope.experiment.judging import compare_runs, run_rows, validate_run
+from glioscope.experiment.training import TrainOptions
 from glioscope.phantom import PhantomConfig
-from glioscope.validation import compare_runs, run_rows, validate_run
 
 MINUTES = float(os.environ.get("GLIOSCOPE_EXAMPLE_MINUTES", "2"))  # of training, for each network
 WORK = Path(tempfile.mkdtemp())

@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 from corpus import write_tiny_model
 
+from glioscope.dicom import reading as dicom
+from glioscope.dicom.archive import dicom_files
+from glioscope.dicom.find import find_dicom
 from glioscope.errors import GlioscopeError
 from glioscope.evaluation.protocols import read_protocol
-from glioscope.geometry import Grid
 from glioscope.inference import InferenceConfig
-from glioscope.preprocessing import PreprocessingConfig
-from glioscope.raw import dicom
-from glioscope.raw.archive import dicom_files
-from glioscope.raw.find import find_dicom
-from glioscope.runs import read_config, read_model, settings
+from glioscope.model import read_model
+from glioscope.prepare.preprocessing import PreprocessingConfig
+from glioscope.results.verifying import verify
 from glioscope.segmentation import rewrite_reports
-from glioscope.verify import verify
-from glioscope.volumes import read_grid, read_labels, read_volume, write_volume
+from glioscope.settings import read_config, settings
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import read_grid, read_labels, read_volume, write_volume
 
 
 @cache

@@ -23,15 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from glioscope.card import BINS, expected_dice_error, measure_card, subset_table
 from glioscope.cases import Case, naming_scheme
-from glioscope.cli.exporting import calibration_cases
-from glioscope.engines import quantise
 from glioscope.evaluation import RegionScores, read_rows, summarise
+from glioscope.experiment.card import BINS, expected_dice_error, measure_card, subset_table
+from glioscope.experiment.export import calibration_cases
+from glioscope.experiment.judging import held_out_cases, run_rows
+from glioscope.files import read_json, write_json, write_text
+from glioscope.inference import quantise
 from glioscope.labels import REGIONS
-from glioscope.runs import Run, processor, read_json, read_model, write_json, write_model
-from glioscope.validation import held_out_cases, run_rows
-from glioscope.volumes import write_text
+from glioscope.machine import processor
+from glioscope.model import read_model, write_model
+from glioscope.runs import Run
 
 SHIPPED = ("network.xml", "network.bin")
 GROUPS = {"brats2018": "BraTS 2017-2021", "brats2023": "BraTS-Africa 2023"}

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from glioscope.evaluation import MetricSummary, RegionScores, summarise
+from glioscope.experiment.judging import run_cost, run_rows
 from glioscope.labels import REGIONS
-from glioscope.validation import run_cost, run_rows
 
 GROUPS = {"all": "", "BraTS 2017-2021": "!BraTS-SSA", "BraTS-Africa": "BraTS-SSA"}
 

@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import pytest
 
-from glioscope.cluster.crew import read_manifest
-from glioscope.verify import verify
+from glioscope.results.verifying import verify
+from glioscope.segmentation.cluster.crew import read_manifest
 
 MARK = "GLIOSCOPE_TEST_NODE"
 ENVIRONMENT = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}

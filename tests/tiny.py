@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from glioscope.cases import SEQUENCES
-from glioscope.geometry import Grid
-from glioscope.runs import ModelSpec, write_model
-from glioscope.volumes import write_volume
+from glioscope.model import ModelSpec, write_model
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 
 SHAPE = (20, 24, 16)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

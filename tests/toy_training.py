@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import distributed
 
-from glioscope.augment import AugmentConfig
-from glioscope.geometry import Box, Grid
-from glioscope.losses import LossConfig
-from glioscope.network import NetworkConfig
-from glioscope.preprocessing import PreparedCase, save_prepared
+from glioscope.model.network import NetworkConfig
+from glioscope.prepare.preprocessing import PreparedCase, save_prepared
+from glioscope.space.grid import Box, Grid
 from glioscope.training import FoldFiles, FoldSettings, Progress, Team, TrainingConfig, train_fold
+from glioscope.training.augment import AugmentConfig
+from glioscope.training.losses import LossConfig
 
 SETTINGS = FoldSettings(
     network=NetworkConfig(widths=(4, 8), blocks=(1, 1)),

@@ -1,7 +1,7 @@
 """Brain MRI into measured tumours. Research use only; not a medical device.
 
 The names below are the Python interface; each loads its room when it is first used, so `import glioscope` is quick and
-`segment` works without torch. Everything else is found in its room, as in `glioscope.geometry.Grid`.
+`segment` works without torch. Everything else is found in its room, as in `glioscope.space.grid.Grid`.
 """
 
 import sys
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from glioscope.cases import find_cases, load_case
     from glioscope.errors import GlioscopeError
     from glioscope.evaluation import evaluate
-    from glioscope.experiment import train_run as train
+    from glioscope.experiment.training import train_run as train
     from glioscope.measure import ChangeOptions, change
     from glioscope.phantom import write_phantoms
     from glioscope.segmentation import SegmentOptions, segment
@@ -41,7 +41,7 @@ _HOMES = {
     "find_cases": ("cases", "find_cases"),
     "load_case": ("cases", "load_case"),
     "segment": ("segmentation", "segment"),
-    "train": ("experiment", "train_run"),
+    "train": ("experiment.training", "train_run"),
     "write_phantoms": ("phantom", "write_phantoms"),
 }
 

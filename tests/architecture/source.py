@@ -2,31 +2,26 @@
 
 import ast
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "glioscope"
 
 ROOMS = (
-    *("errors", "labels", "geometry", "volumes", "cases", "phantom", "raw", "preprocessing", "augment", "network"),
-    *("losses", "metrics", "runs", "engines", "inference", "training", "evaluation", "measure", "quality", "report"),
-    *(
-        "clinical",
-        "segmentation",
-        "verify",
-        "experiment",
-        "validation",
-        "card",
-        "demo",
-        "cluster",
-        "process",
-        "web",
-        "cli",
-    ),
+    *("errors", "files", "machine", "labels", "space", "cases", "phantom", "dicom", "prepare", "settings", "runs"),
+    *("model", "results", "inference", "training", "evaluation", "measure", "quality", "report", "segmentation"),
+    *("experiment", "process", "web", "cli"),
 )
 """A room imports only rooms to its left."""
 
-TORCH_ROOMS = ("augment", "network", "losses", "training", "experiment", "demo")
+TORCH_MODULES = ("model/network", "training/*", "experiment/training", "experiment/demo")
+"""Only these need torch; all else works without it."""
+
+
+def needs_torch(module: str) -> bool:
+    """Whether a module, named as in ``report/figures.py``, is among `TORCH_MODULES`."""
+    return any(fnmatch(module.removesuffix(".py"), pattern) for pattern in TORCH_MODULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +35,11 @@ class Module:
     def name(self) -> str:
         """Path below the package, as in `report/figures.py`."""
         return self.path.relative_to(PACKAGE).as_posix()
+
+    @property
+    def dotted(self) -> str:
+        """Name that imports it."""
+        return ".".join(("glioscope", *Path(self.name.removesuffix(".py").removesuffix("__init__")).parts))
 
     @property
     def room(self) -> str:

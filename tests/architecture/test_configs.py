@@ -10,18 +10,18 @@ import pytest
 from architecture.source import PACKAGE
 from glioscope.errors import ConfigError
 from glioscope.inference import InferenceConfig
-from glioscope.preprocessing import PreprocessingConfig
-from glioscope.runs import builtin_configs, read_config, settings
+from glioscope.prepare.preprocessing import PreprocessingConfig
+from glioscope.settings import builtin_configs, read_config, settings
 
 CONFIGS = sorted((PACKAGE / "configs").glob("*.toml"))
 PROTOCOLS = sorted((PACKAGE / "protocols").glob("*.toml"))
 
 READ_ALL = """
 import sys
-from glioscope.augment import AugmentConfig
-from glioscope.losses import LossConfig
-from glioscope.network import NetworkConfig
-from glioscope.runs import read_config, settings
+from glioscope.training.augment import AugmentConfig
+from glioscope.training.losses import LossConfig
+from glioscope.model.network import NetworkConfig
+from glioscope.settings import read_config, settings
 from glioscope.training import TrainingConfig
 rooms = {"augment": AugmentConfig, "loss": LossConfig, "network": NetworkConfig, "training": TrainingConfig}
 for name in sys.argv[1:]:

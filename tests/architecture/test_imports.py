@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 
-from architecture.source import PACKAGE, ROOMS, ROOT, TORCH_ROOMS, Module, functions, imports, modules, rooms
+from architecture.source import PACKAGE, ROOMS, ROOT, TORCH_MODULES, Module, functions, imports, modules, needs_torch
 
 MODULES = modules()
 ENTRY_POINTS = ("__init__", "__main__")
@@ -59,21 +59,22 @@ def test_no_room_takes_a_private_name_of_another() -> None:
     assert not taken
 
 
-def test_torch_is_imported_in_its_rooms_only() -> None:
-    """`engines` alone may also load it, late, in the engine that runs on a GPU (proved below)."""
+def test_torch_is_imported_in_its_modules_only() -> None:
+    """`inference` alone may also load it, late, in the engine that runs on a GPU (proved below)."""
     offenders = {
         module.name
         for module in MODULES
-        if module.room not in (*TORCH_ROOMS, "engines")
+        if not needs_torch(module.name)
+        and module.room != "inference"
         and any(name.split(".")[0] == "torch" for name, _, _ in imports(module.tree))
     }
     assert not offenders
 
 
 LATE = {
-    "preprocessing": {"scipy"},  # only other spacings than the network's are resampled, and a cold start counts
+    "prepare": {"scipy"},  # only other spacings than the network's are resampled, and a cold start counts
     "report": {"matplotlib"},  # slow to load, and most pages of a batch are written by workers that draw nothing
-    "engines": {"openvino", "nncf", "glioscope.network"},  # each engine loads what it runs on
+    "inference": {"openvino", "nncf", "glioscope.model.network"},  # each engine loads what it runs on
     # Pages and raw scans: not every run has them. What measures brings much of scipy: loaded while the network runs.
     "segmentation": {"glioscope.measure", "glioscope.report", "glioscope.segmentation"},
 }
@@ -100,11 +101,14 @@ def test_functions_import_nothing_but_optional_packages() -> None:
     assert not hidden
 
 
-def test_the_coverage_threshold_leaves_out_the_torch_rooms_alone() -> None:
+def test_the_coverage_threshold_leaves_out_what_needs_torch_alone() -> None:
     omitted = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["coverage"]["run"]["omit"]
-    files = (f"{room}/*" if (PACKAGE / room).is_dir() else f"{room}.py" for room in TORCH_ROOMS)
+    files = (pattern if pattern.endswith("*") else f"{pattern}.py" for pattern in TORCH_MODULES)
     assert sorted(omitted) == sorted(f"*/glioscope/{file}" for file in files)
 
+
+HEAVY = ("web", "__main__")
+"""Need an extra, or run the program when imported."""
 
 WITHOUT_TORCH = """
 import importlib.abc, sys
@@ -115,16 +119,16 @@ class Block(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(name + " is blocked", name=name)
 
 sys.meta_path.insert(0, Block())
-for room in {rooms}:
-    importlib.import_module("glioscope." + room)
+for module in {modules}:
+    importlib.import_module(module)
 assert not {blocked} & {{name.split(".")[0] for name in sys.modules}}
 """
 
 
-def test_every_other_room_imports_without_any_optional_package() -> None:
-    light = [room for room in rooms() if room not in (*TORCH_ROOMS, "cluster", "web")]
+def test_every_other_module_imports_without_any_optional_package() -> None:
+    light = [module.dotted for module in MODULES if not needs_torch(module.name) and module.room not in HEAVY]
     blocked = {"torch", "tensorboard", "safetensors", "onnx", "ray", "fastapi", "pydicom", "highdicom"}
-    script = WITHOUT_TORCH.format(blocked=repr(blocked), rooms=repr(light))
+    script = WITHOUT_TORCH.format(blocked=repr(blocked), modules=repr(light))
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

@@ -63,7 +63,7 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_toml_block_is_a_configuration(page: Path) -> None:
-    from glioscope.runs import TABLES
+    from glioscope.settings import TABLES
 
     for block in blocks(page, "toml"):
         assert set(tomllib.loads(block)) <= set(TABLES)

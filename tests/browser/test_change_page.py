@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glioscope.geometry import Grid
 from glioscope.measure import ChangeOptions, change
 from glioscope.report import write_change_report
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)

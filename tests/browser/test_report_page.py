@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glioscope.cases import Case, LoadedCase
-from glioscope.geometry import Grid
 from glioscope.labels import scheme_named
 from glioscope.report import write_case_report
-from glioscope.volumes import VolumeFile
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)

@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from glioscope.geometry import Grid
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 from tiny import LPS, tiny_images, write_tiny_case, write_tiny_model
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glioscope.geometry import Grid
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 from tiny import LPS, SHAPE, write_tiny_case
 
 pytest.importorskip("torch")

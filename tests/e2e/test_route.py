@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from glioscope.cases import find_cases
+from glioscope.experiment.judging import measure_cost
 from glioscope.phantom import PhantomConfig, write_phantoms
-from glioscope.validation import measure_cost
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow

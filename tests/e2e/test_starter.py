@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from glioscope.model import read_model
 from glioscope.phantom import PhantomConfig, write_phantoms
-from glioscope.runs import read_model
 from glioscope.segmentation import default_model, segment
 
 MODEL = Path(__file__).parents[2] / "src" / "glioscope" / "models" / "starter"

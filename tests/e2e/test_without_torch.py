@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glioscope.phantom import PhantomConfig, write_phantoms
-from glioscope.preprocessing import PreprocessingConfig
+from glioscope.prepare.preprocessing import PreprocessingConfig
 from tiny import write_tiny_model
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from glioscope.evaluation import evaluate_pair, golden_profiles, pair_as_json
-from glioscope.volumes import read_labels, write_volume
+from glioscope.space.volumes import read_labels, write_volume
 from golden import make_pairs
 
 DATA = Path(__file__).parent / "data"

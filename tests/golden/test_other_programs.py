@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glioscope.metrics import dice, hausdorff_95, surface_areas, surface_dice
+from glioscope.evaluation.metrics import dice, hausdorff_95, surface_areas, surface_dice
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, about themselves
 SPACINGS = [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0), (0.7, 1.2, 2.5)]

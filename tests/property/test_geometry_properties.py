@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from glioscope.geometry import Box, Grid, bounding_box, cut, paste, reorient
+from glioscope.space.grid import Box, Grid, bounding_box, cut, paste, reorient
 
 edges = st.integers(1, 7)
 shapes = st.tuples(edges, edges, edges)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
-from glioscope.geometry import Grid, reorient
 from glioscope.labels import scheme_named
 from glioscope.measure import measure
+from glioscope.space.grid import Grid, reorient
 
 SCHEME = scheme_named("brats2023")
 ORIENTATIONS = [

@@ -11,9 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from glioscope.evaluation import LabelPair, read_protocol, score_pair
-from glioscope.evaluation.scoring import tissue_codes
-from glioscope.labels import SCHEMES, convert_labels
-from glioscope.metrics import (
+from glioscope.evaluation.metrics import (
     LesionRule,
     RegionPair,
     border_distances,
@@ -27,6 +25,8 @@ from glioscope.metrics import (
     surface_dice,
     surface_distances,
 )
+from glioscope.evaluation.scoring import tissue_codes
+from glioscope.labels import SCHEMES, convert_labels
 
 SHAPE = (7, 6, 5)
 masks = hnp.arrays(bool, SHAPE, elements=st.booleans(), fill=st.just(False))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from glioscope.cases import Case, LoadedCase
-from glioscope.geometry import Grid
-from glioscope.preprocessing import PreprocessingConfig, prepare, restore
-from glioscope.volumes import VolumeFile
+from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, restore
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile
 
 
 @st.composite

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glioscope.geometry import Box, Grid, reorient
 from glioscope.labels import SCHEMES
-from glioscope.raw.native import carry_labels
-from glioscope.raw.registration import turn_about
-from glioscope.raw.resampling import average, from_itk, itk_transform, resample, to_itk
-from glioscope.volumes import Volume
+from glioscope.space.carrying import carry_labels
+from glioscope.space.grid import Box, Grid, reorient
+from glioscope.space.registration import turn_about
+from glioscope.space.resampling import average, from_itk, itk_transform, resample, to_itk
+from glioscope.space.volumes import Volume
 
 SCHEME = SCHEMES["brats2023"]
 angles = st.tuples(*[st.floats(-180, 180)] * 3)

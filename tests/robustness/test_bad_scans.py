@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from glioscope.errors import GlioscopeError
-from glioscope.geometry import Grid
-from glioscope.volumes import read_labels, read_volume, write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import read_labels, read_volume, write_volume
 from robustness.bad_scans import BROKEN, LABELS, ODD, UNREADABLE, Damage
 from robustness.batch import Answer, many
 from tiny import LPS, SHAPE, tiny_images, write_tiny_case, write_tiny_model

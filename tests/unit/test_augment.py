@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from glioscope.augment import OFF, AugmentConfig, AugmentParameters, ChannelChange, apply, draw  # noqa: E402
+from glioscope.training.augment import OFF, AugmentConfig, AugmentParameters, ChannelChange, apply, draw  # noqa: E402
 
 ALL = np.ones(4, bool)
 

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from glioscope.card import (
+from glioscope.cases import find_cases
+from glioscope.errors import CaseError, ModelError
+from glioscope.experiment.card import (
     SubsetScore,
     calibration_curve,
     calibration_error,
@@ -15,11 +17,9 @@ from glioscope.card import (
     subset_table,
     subsets,
 )
-from glioscope.cases import find_cases
-from glioscope.errors import CaseError, ModelError
-from glioscope.geometry import Grid
 from glioscope.quality import expected_dice
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 from tiny import LPS, SHAPE, write_tiny_case, write_tiny_model
 
 

@@ -19,8 +19,8 @@ from glioscope.cases import (
     subject_of,
 )
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
-from glioscope.geometry import Grid
-from glioscope.volumes import VolumeFile, write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile, write_volume
 from tiny import LPS, OLD_NAMES, tiny_images, write_tiny_case
 
 

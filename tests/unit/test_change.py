@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 import glioscope
 from glioscope.cli import app
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
-from glioscope.geometry import Grid
 from glioscope.labels import SCHEMES
 from glioscope.measure import ChangeOptions, change
 from glioscope.measure.alignment import align
 from glioscope.measure.visits import Visit, load_visit
 from glioscope.phantom import Phantom, PhantomConfig, phantom, tumour
-from glioscope.raw.registration import Quality, Registration, RegistrationConfig
 from glioscope.report.change import ruler, write_change_report
-from glioscope.volumes import Volume, VolumeFile, read_labels, write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.registration import Quality, Registration, RegistrationConfig
+from glioscope.space.volumes import Volume, VolumeFile, read_labels, write_volume
 
 COARSE = PhantomConfig(shape=(96, 112, 96), spacing_mm=(2.0, 2.0, 2.0), tumour="multifocal")
 POSE: dict[str, Any] = {"pose_mm": (7.0, -4.0, 5.0), "pose_degrees": (4.0, -5.0, 8.0)}

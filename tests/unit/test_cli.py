@@ -12,8 +12,8 @@ from glioscope import __version__, cli, evaluation, segmentation
 from glioscope.cli import main, networks
 from glioscope.cli.terminal import Watch, print_table
 from glioscope.errors import RunError
-from glioscope.geometry import Grid
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 from tiny import LPS, write_tiny_case, write_tiny_model
 
 
@@ -249,7 +249,7 @@ def test_report_tells_what_a_folder_is(
 
 
 def test_export(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from glioscope.cli import exporting
+    from glioscope.experiment import export as exporting
 
     asked: list[tuple[object, ...]] = []
 

@@ -6,9 +6,9 @@ import pytest
 from glioscope.cli import main
 from glioscope.cli.raw import case_name, clinical_files, explanation, places, read_raw
 from glioscope.errors import CaseError
-from glioscope.geometry import Grid
 from glioscope.segmentation import CaseOutcome
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 
 
 def write(path, value, spacing=1.0):

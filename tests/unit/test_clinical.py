@@ -19,13 +19,13 @@ import highdicom
 from pydicom import dcmread
 
 import synthetic_dicom as made
-from glioscope.clinical import CODES, outlines, write_measurements, write_segmentation, write_structure_set
+from glioscope.dicom.reading import read_dicom
+from glioscope.dicom.scans import RawScan
+from glioscope.dicom.writing import CODES, outlines, write_measurements, write_segmentation, write_structure_set
 from glioscope.errors import CaseError, DependencyError, GeometryError
-from glioscope.geometry import Grid
 from glioscope.labels import REGIONS, SCHEMES, regions_from_labels
 from glioscope.measure import measure
-from glioscope.raw.dicom import read_dicom
-from glioscope.raw.scan import RawScan
+from glioscope.space.grid import Grid
 
 SCHEME = SCHEMES["brats2023"]
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom and highdicom warn of what synthetic headers lack

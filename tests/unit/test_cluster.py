@@ -12,13 +12,13 @@ import pytest
 
 from glioscope.cases import Case, scan_cases
 from glioscope.cli import main
-from glioscope.cluster import Crew, crew, crew_at, on_ray
-from glioscope.cluster.crew import AnyCase, Event, Manifest, absolute, read_manifest
+from glioscope.dicom.find import DicomCase
 from glioscope.errors import DependencyError, ModelError, RunError
-from glioscope.raw.find import DicomCase
+from glioscope.results.verifying import verify
 from glioscope.segmentation import CaseOutcome, SegmentOptions, segment
-from glioscope.verify import verify
-from glioscope.volumes import VolumeFile
+from glioscope.segmentation.cluster import Crew, crew, crew_at, on_ray
+from glioscope.segmentation.cluster.crew import AnyCase, Event, Manifest, absolute, read_manifest
+from glioscope.space.volumes import VolumeFile
 from tiny import write_tiny_case, write_tiny_model
 
 Answer = Callable[[int, str, int], str]

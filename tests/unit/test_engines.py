@@ -8,18 +8,18 @@ import numpy as np
 import openvino
 import pytest
 
-from glioscope.engines import (
+from glioscope.errors import DependencyError, ModelError
+from glioscope.inference import (
     EnsembleEngine,
     OpenVinoEngine,
     cache_folder,
+    engines,
     exporting,
     load_engine,
     parity,
     quantise,
-    running,
 )
-from glioscope.errors import DependencyError, ModelError
-from glioscope.runs import read_model
+from glioscope.model import read_model
 from tiny import write_tiny_model, write_tiny_network
 
 PRESENT = np.array([True, True])
@@ -78,7 +78,7 @@ def test_shapes_come_and_go(network: Path) -> None:
     engine = OpenVinoEngine(network, precision="fp32")
     for edge in (4, 5, 6, 4):
         assert engine(image(1, 1, (edge, 4, 4)), PRESENT).shape == (2, edge, 4, 4)
-    assert len(engine._requests) == running._SHAPES_KEPT
+    assert len(engine._requests) == engines._SHAPES_KEPT
     engine.compile((2, 4, 4, 4))
 
 
@@ -92,7 +92,7 @@ def test_an_image_that_is_not_contiguous(network: Path) -> None:
 def test_precision_follows_the_processor(
     network: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr(running, "processor", lambda: {"model": "Example 9000", "cores": 3, "flags": flags})
+    monkeypatch.setattr(engines, "processor", lambda: {"model": "Example 9000", "cores": 3, "flags": flags})
     engine = OpenVinoEngine(network)
     assert engine.precision == expected
     assert engine.description == f"OpenVINO {expected} on Example 9000, 3 threads"
@@ -139,7 +139,7 @@ def test_without_a_writable_cache_all_works(network: Path, tmp_path: Path, monke
 def test_cache_folder_of_other_systems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variable: str, expected: str
 ) -> None:
-    monkeypatch.setattr(running.sys, "platform", platform)
+    monkeypatch.setattr(engines.sys, "platform", platform)
     monkeypatch.setenv(variable, str(tmp_path))
     assert cache_folder() == tmp_path / expected
 
@@ -156,7 +156,7 @@ def test_load_engine_raises_where_nothing_can_run(tmp_path: Path, monkeypatch: p
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("Exception from src/plugin.cpp:7:\nplug-in is absent\n")
 
-    monkeypatch.setattr(running, "OpenVinoEngine", broken)
+    monkeypatch.setattr(engines, "OpenVinoEngine", broken)
     with pytest.raises(ModelError, match=r"OpenVINO fails \(plug-in is absent\)"):
         load_engine(folder)
 
@@ -169,11 +169,11 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_cuda_is_not_looked_for_without_torch_or_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running.importlib.util, "find_spec", lambda _name: None)
-    assert not running._cuda_is_likely()
-    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(running.shutil, "which", lambda _name: None)
-    assert running._cuda_is_likely() == Path("/proc/driver/nvidia/version").exists()
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _name: None)
+    assert not engines._cuda_is_likely()
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(engines.shutil, "which", lambda _name: None)
+    assert engines._cuda_is_likely() == Path("/proc/driver/nvidia/version").exists()
 
 
 def test_torch_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_torch_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
     with pytest.raises(DependencyError, match=r"pip install 'glioscope\[train\]'"):
-        running.import_torch()
+        engines.import_torch()
 
 
 def test_parity_counts_voxels_decided_alike() -> None:
@@ -211,8 +211,8 @@ def test_a_torch_network_survives_the_export(tmp_path: Path) -> None:
 
     from safetensors.torch import save_file
 
-    from glioscope.network import NetworkConfig, build
-    from glioscope.runs import ModelSpec, read_model, write_model
+    from glioscope.model import ModelSpec, read_model, write_model
+    from glioscope.model.network import NetworkConfig, build
 
     torch.manual_seed(0)
     config = NetworkConfig(widths=(4, 8), blocks=(1, 1))
@@ -280,10 +280,10 @@ def test_an_ensemble_answers_with_the_mean_of_its_members():
 
 def test_an_int8_form_is_chosen_by_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without bf16 the folder's int8 network answers, close to the fp32 one but rounded; with bf16 it is left alone."""
-    monkeypatch.setattr(running.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(running, "has_bf16", lambda *_: False)
+    monkeypatch.setattr(engines.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(engines, "has_bf16", lambda *_: False)
     folder = write_tiny_model(tmp_path / "model")
-    assert running.automatic_precision(folder) == "fp32"
+    assert engines.automatic_precision(folder) == "fp32"
     with pytest.raises(ModelError, match="make it with 'glioscope export --int8'"):
         load_engine(folder, precision="int8")
     rng = np.random.default_rng(0)
@@ -297,10 +297,10 @@ def test_an_int8_form_is_chosen_by_the_processor(tmp_path: Path, monkeypatch: py
     assert engine.precision == "int8"
     rounded, exact = engine(*cases[0]), load_engine(folder, precision="fp32")(*cases[0])
     assert 0 < np.abs(rounded - exact).max() < 0.5  # of logits from -52 to 8
-    monkeypatch.setattr(running, "has_bf16", lambda *_: True)
-    assert running.automatic_precision(folder) == "bf16"
-    monkeypatch.setattr(running, "has_bf16", lambda *_: False)
-    monkeypatch.setattr(running.platform, "machine", lambda: "arm64")
-    assert running.automatic_precision(folder) == "fp32"
+    monkeypatch.setattr(engines, "has_bf16", lambda *_: True)
+    assert engines.automatic_precision(folder) == "bf16"
+    monkeypatch.setattr(engines, "has_bf16", lambda *_: False)
+    monkeypatch.setattr(engines.platform, "machine", lambda: "arm64")
+    assert engines.automatic_precision(folder) == "fp32"
     with pytest.raises(ModelError, match="int8 is for processors"):
         load_engine(folder, precision="int8", device="cuda")

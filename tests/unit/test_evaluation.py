@@ -24,9 +24,9 @@ from glioscope.evaluation import (
 )
 from glioscope.evaluation.scoring import score_missing, tissue_codes
 from glioscope.evaluation.tables import bootstrap_interval, subject_weights
-from glioscope.geometry import Grid
 from glioscope.labels import SCHEMES
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 
 SHAPE = (16, 14, 12)
 DIAGONAL = math.sqrt(16**2 + 14**2 + 12**2)

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 
 from glioscope.cases import Fold
-from glioscope.cli.exporting import calibration_cases
 from glioscope.errors import ConfigError, ModelError, RunError
-from glioscope.geometry import Grid
-from glioscope.preprocessing import save_prepared
-from glioscope.runs import ModelSpec, Run, read_model, write_model
-from glioscope.volumes import write_volume
+from glioscope.experiment.export import calibration_cases
+from glioscope.model import ModelSpec, read_model, write_model
+from glioscope.prepare.preprocessing import save_prepared
+from glioscope.runs import Run
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 from tiny import LPS, write_tiny_case
 
 torch = pytest.importorskip("torch")
 
 from safetensors.numpy import load_file  # noqa: E402
 
-from glioscope.experiment import TrainOptions, train_run  # noqa: E402
+from glioscope.experiment.training import TrainOptions, train_run  # noqa: E402
 from toy_training import toy_case  # noqa: E402
 
 SMALL = (

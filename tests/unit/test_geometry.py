@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glioscope.errors import GeometryError
-from glioscope.geometry import Box, Grid, bounding_box, cut, paste, reorient
+from glioscope.space.grid import Box, Grid, bounding_box, cut, paste, reorient
 
 LPS_2_3_4 = np.array([[-2.0, 0, 0, 10], [0, -3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
 

@@ -5,7 +5,6 @@ import pytest
 
 from glioscope.cases import SEQUENCES, load_case
 from glioscope.errors import ConfigError, ModelError
-from glioscope.geometry import Box
 from glioscope.inference import (
     InferenceConfig,
     predict_case,
@@ -15,7 +14,8 @@ from glioscope.inference import (
     tile_weights,
     tiles,
 )
-from glioscope.preprocessing import PreprocessingConfig, prepare
+from glioscope.prepare.preprocessing import PreprocessingConfig, prepare
+from glioscope.space.grid import Box
 from tiny import write_tiny_case
 
 SMALL = InferenceConfig(patch=(8, 8, 8), divisor=4)

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from glioscope.losses import (  # noqa: E402
+from glioscope.training.losses import (  # noqa: E402
     LossConfig,
     build_loss,
     classes_from_regions,

@@ -11,7 +11,6 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
 from glioscope.errors import GeometryError, LabelError
-from glioscope.geometry import Grid, reorient
 from glioscope.labels import scheme_named
 from glioscope.measure import measure
 from glioscope.measure.diameters import diameters
@@ -19,6 +18,7 @@ from glioscope.measure.midline import find_midline
 from glioscope.measure.rano import BY_DIAMETERS, BY_VOLUME, Rule, Sizes, category, percent
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.scan import head_affine
+from glioscope.space.grid import Grid, reorient
 
 SCHEME = scheme_named("brats2023")
 ONE_MM = Grid((64, 64, 64), np.diag([1.0, 1.0, 1.0, 1.0]))

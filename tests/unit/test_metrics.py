@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from glioscope.errors import GeometryError
-from glioscope.metrics import (
+from glioscope.evaluation.metrics import (
     LesionRule,
     MaskLesions,
     RegionPair,

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from glioscope.errors import ConfigError  # noqa: E402
-from glioscope.network import NetworkConfig, OriginalUNet, build  # noqa: E402
+from glioscope.model.network import NetworkConfig, OriginalUNet, build  # noqa: E402
 
 SMALL = NetworkConfig(widths=(4, 8, 8), blocks=(1, 1, 1))
 

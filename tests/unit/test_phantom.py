@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from glioscope.cases import SEQUENCES, find_cases, load_case
 from glioscope.errors import ConfigError, RunError
-from glioscope.geometry import reorient
 from glioscope.phantom import LAYOUTS, Phantom, PhantomConfig, phantom, write_phantoms
 from glioscope.phantom.artefacts import bias_field, move, rician, thicken
 from glioscope.phantom.fields import blend, ellipsoid, refine, share, tube
@@ -26,6 +25,7 @@ from glioscope.phantom.signal import (
     tissues,
     with_contrast,
 )
+from glioscope.space.grid import reorient
 
 SMALL = PhantomConfig(shape=(56, 56, 40), spacing_mm=(4.0, 4.0, 4.0))
 CLEAN = replace(SMALL, noise=0.0, bias=0.0, slice_thickness_mm=0.0)

@@ -7,8 +7,7 @@ import pytest
 
 from glioscope.cases import Case, LoadedCase
 from glioscope.errors import CaseError, ConfigError, LabelError
-from glioscope.geometry import Grid
-from glioscope.preprocessing import (
+from glioscope.prepare.preprocessing import (
     PreprocessingConfig,
     load_prepared,
     prepare,
@@ -16,7 +15,8 @@ from glioscope.preprocessing import (
     restore,
     save_prepared,
 )
-from glioscope.volumes import VolumeFile
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES, Case, LoadedCase
 from glioscope.errors import GeometryError
-from glioscope.geometry import Grid
 from glioscope.labels import scheme_named
 from glioscope.quality import Flag, check_input, check_output, margin, uncertainty
-from glioscope.volumes import VolumeFile
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile
 
 SCHEME = scheme_named("brats2023")
 SHAPE = (64, 72, 64)

@@ -9,14 +9,14 @@ import pytest
 import SimpleITK as sitk
 
 from glioscope.cases import load_case
-from glioscope.geometry import Grid
 from glioscope.phantom import PhantomConfig, phantom
-from glioscope.raw import atlas as room
-from glioscope.raw.atlas import Template, align_to_atlas, mni152, write_atlas
-from glioscope.raw.prepare import PrepareConfig, PreparedRaw
-from glioscope.raw.registration import Registration
-from glioscope.raw.resampling import resample
-from glioscope.volumes import Volume
+from glioscope.prepare import atlas as room
+from glioscope.prepare.atlas import Template, align_to_atlas, mni152, write_atlas
+from glioscope.prepare.patient import PrepareConfig, PreparedRaw
+from glioscope.space.grid import Grid
+from glioscope.space.registration import Registration
+from glioscope.space.resampling import resample
+from glioscope.space.volumes import Volume
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from glioscope.errors import ConfigError, DependencyError, ModelError
-from glioscope.geometry import Grid, reorient
 from glioscope.phantom import Phantom, PhantomConfig, phantom
-from glioscope.raw import brain
-from glioscope.raw.brain import brain_mask, brain_share, choose_sequences, foreground, looks_stripped
-from glioscope.volumes import Volume, read_volume
+from glioscope.prepare import brain
+from glioscope.prepare.brain import brain_mask, brain_share, choose_sequences, foreground, looks_stripped
+from glioscope.space.grid import Grid, reorient
+from glioscope.space.volumes import Volume, read_volume
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "raw" / "TCGA-FG-6692"
 

@@ -24,14 +24,14 @@ from pydicom.uid import (
 from scipy.spatial.transform import Rotation
 
 import synthetic_dicom as made
+from glioscope.dicom import archive
+from glioscope.dicom.identity import identity_of, identity_words, patient_code
+from glioscope.dicom.reading import read_dicom
+from glioscope.dicom.scans import read_nifti_scans
+from glioscope.dicom.slices import Tags
 from glioscope.errors import CaseError
-from glioscope.geometry import Grid
-from glioscope.raw import archive
-from glioscope.raw.dicom import read_dicom
-from glioscope.raw.identity import identity_of, identity_words, patient_code
-from glioscope.raw.scan import read_nifti_scans
-from glioscope.raw.slices import Tags
-from glioscope.volumes import write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import write_volume
 
 VOLUME = made.volume()
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dicom" / "patient-1.zip"

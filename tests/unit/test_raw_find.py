@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("pydicom", reason="pydicom is not installed; it comes with the extra 'dicom'")
 
 import synthetic_dicom as made
+from glioscope.dicom.find import DicomCase, find_dicom, without_path
+from glioscope.dicom.identity import patient_code
 from glioscope.errors import CaseError
-from glioscope.raw.find import DicomCase, find_dicom, without_path
-from glioscope.raw.identity import patient_code
 
 IMAGE = made.volume((4, 5, 3))
 

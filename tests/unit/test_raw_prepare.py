@@ -9,15 +9,14 @@ import pytest
 import SimpleITK as sitk
 
 from glioscope.cases import load_case
+from glioscope.dicom.scans import RawPatient, RawScan
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
-from glioscope.geometry import Grid
 from glioscope.labels import SCHEMES
 from glioscope.phantom import Phantom, PhantomConfig, phantom
 from glioscope.phantom.anatomy import CENTRE_MM
 from glioscope.phantom.head import MARKER_MM
-from glioscope.raw.bias import correct_bias
-from glioscope.raw.native import carry_labels
-from glioscope.raw.prepare import (
+from glioscope.prepare.bias import correct_bias
+from glioscope.prepare.patient import (
     PrepareConfig,
     PreparedRaw,
     choose_reference,
@@ -26,10 +25,11 @@ from glioscope.raw.prepare import (
     to_native,
     write_prepared,
 )
-from glioscope.raw.registration import RegistrationConfig, turn_about
-from glioscope.raw.resampling import itk_transform, resample
-from glioscope.raw.scan import RawPatient, RawScan
-from glioscope.volumes import Volume
+from glioscope.space.carrying import carry_labels
+from glioscope.space.grid import Grid
+from glioscope.space.registration import RegistrationConfig, turn_about
+from glioscope.space.resampling import itk_transform, resample
+from glioscope.space.volumes import Volume
 
 pytestmark = pytest.mark.slow
 
@@ -256,7 +256,7 @@ def test_files_are_a_case_that_can_be_read(moved: tuple[PreparedRaw, np.ndarray]
 
 
 def brain_stub(monkeypatch: pytest.MonkeyPatch, mask: np.ndarray) -> None:
-    monkeypatch.setattr("glioscope.raw.prepare.brain_share", lambda scan, method: mask.astype(np.float32))
+    monkeypatch.setattr("glioscope.prepare.patient.brain_share", lambda scan, method: mask.astype(np.float32))
 
 
 def test_the_brain_is_cut_out_with_a_margin(marked: Phantom, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,8 +346,8 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "raw" / "TCGA-FG-6692"
 def test_a_real_patient_is_prepared() -> None:
     if not REAL.is_dir():
         pytest.skip("the raw scans of TCGA-FG-6692 are not beside this checkout")
-    from glioscope.raw.scan import read_nifti_scans
-    from glioscope.volumes import read_volume
+    from glioscope.dicom.scans import read_nifti_scans
+    from glioscope.space.volumes import read_volume
 
     codes = ("t1n", "t1c", "t2w", "t2f")
     scans = read_nifti_scans({code: REAL / f"{code}.nii.gz" for code in codes})

@@ -7,10 +7,10 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from glioscope.geometry import Box, Grid
 from glioscope.phantom import PhantomConfig, phantom
-from glioscope.raw.registration import Registration, RegistrationConfig, head_mask, register, turn_about
-from glioscope.raw.resampling import (
+from glioscope.space.grid import Box, Grid
+from glioscope.space.registration import Registration, RegistrationConfig, head_mask, register, turn_about
+from glioscope.space.resampling import (
     average,
     corners,
     from_itk,
@@ -21,7 +21,7 @@ from glioscope.raw.resampling import (
     to_itk,
     write_transform,
 )
-from glioscope.volumes import Volume
+from glioscope.space.volumes import Volume
 
 pytestmark = pytest.mark.slow
 

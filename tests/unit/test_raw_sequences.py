@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from glioscope.dicom import looks
+from glioscope.dicom.choosing import choose
+from glioscope.dicom.scans import RawScan
+from glioscope.dicom.sequences import Series, SeriesFacts, type_series
+from glioscope.dicom.words import known_words, plain
 from glioscope.errors import CaseError
-from glioscope.geometry import Grid
 from glioscope.phantom import PhantomConfig, phantom
-from glioscope.raw import looks
-from glioscope.raw.choosing import choose
-from glioscope.raw.scan import RawScan
-from glioscope.raw.sequences import Series, SeriesFacts, type_series
-from glioscope.raw.words import known_words, plain
+from glioscope.space.grid import Grid
 
 SPIN_T1 = {"repetition_ms": 600.0, "echo_ms": 12.0}
 SPIN_T2 = {"repetition_ms": 5000.0, "echo_ms": 100.0}

@@ -18,10 +18,9 @@ from glioscope.cases import Case, LoadedCase, load_case
 from glioscope.errors import CaseError, GeometryError, RunError
 from glioscope.evaluation import RegionScores, as_markdown, compare_methods, read_rows
 from glioscope.evaluation.tables import rows_as_csv
-from glioscope.geometry import Grid, reorient
 from glioscope.labels import regions_from_labels, scheme_named
 from glioscope.measure import measure
-from glioscope.preprocessing import PreprocessingConfig, prepare, save_prepared
+from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, save_prepared
 from glioscope.quality import Flag
 from glioscope.report import (
     draw_curves,
@@ -36,7 +35,8 @@ from glioscope.report.figures import box_figure, read_history, running_mean, svg
 from glioscope.report.page import flatten, json_data, number
 from glioscope.report.viewer import mosaic, viewer_data
 from glioscope.runs import Glimpse
-from glioscope.volumes import VolumeFile, write_volume
+from glioscope.space.grid import Grid, reorient
+from glioscope.space.volumes import VolumeFile, write_volume
 
 SCHEME = scheme_named("brats2023")
 SHAPE = (40, 48, 36)

@@ -7,21 +7,12 @@ import pytest
 
 from glioscope.cases import Fold
 from glioscope.errors import ConfigError, ModelError, RunError
-from glioscope.preprocessing import PreprocessingConfig
-from glioscope.runs import (
-    ModelSpec,
-    Run,
-    builtin_configs,
-    has_bf16,
-    provenance,
-    read_config,
-    read_json,
-    read_model,
-    settings,
-    sha256_of,
-    write_json,
-    write_model,
-)
+from glioscope.files import read_json, sha256_of, write_json
+from glioscope.machine import has_bf16, provenance
+from glioscope.model import ModelSpec, read_model, write_model
+from glioscope.prepare.preprocessing import PreprocessingConfig
+from glioscope.runs import Run
+from glioscope.settings import builtin_configs, read_config, settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ import pytest
 from glioscope import measure, report
 from glioscope.cases import load_case
 from glioscope.errors import CaseError, GeometryError, LabelError, ModelError, RunError
-from glioscope.geometry import Grid
 from glioscope.segmentation import SegmentOptions, Worker, default_model, rewrite_reports, segment, worker
 from glioscope.segmentation import case as steps
 from glioscope.segmentation.records import reason
-from glioscope.volumes import read_labels, read_volume, write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import read_labels, read_volume, write_volume
 from tiny import LPS, OLD_NAMES, tiny_images, write_tiny_case, write_tiny_model
 
 PLAIN = SegmentOptions(report=False, precision="fp32", threads=1)
@@ -320,7 +320,7 @@ def test_a_package_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_a_network_of_labels(tmp_path: Path) -> None:
     """Softmax outputs go through the same files: the most probable label is written."""
-    from glioscope.runs import ModelSpec, write_model
+    from glioscope.model import ModelSpec, write_model
     from tiny import write_tiny_network
 
     weights = np.zeros((4, 4), np.float32)

@@ -20,15 +20,15 @@ from pydicom import dcmread
 
 import synthetic_dicom as made
 from glioscope.cases import LoadedCase, load_case
+from glioscope.dicom.find import DicomCase
+from glioscope.dicom.scans import RawScan
 from glioscope.errors import CaseError
-from glioscope.geometry import Grid
 from glioscope.labels import SCHEMES, regions_from_labels
-from glioscope.raw.find import DicomCase
-from glioscope.raw.registration import Registration
-from glioscope.raw.scan import RawScan
 from glioscope.segmentation import SegmentOptions, find_inputs, rewrite_reports, segment
 from glioscope.segmentation.case import skull_on
-from glioscope.volumes import Volume, read_labels, read_volume, write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.registration import Registration
+from glioscope.space.volumes import Volume, read_labels, read_volume, write_volume
 from tiny import tiny_images, write_tiny_case, write_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom and highdicom warn of what synthetic headers lack
@@ -53,8 +53,8 @@ def _still_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     def share(scan: Volume, _method: str) -> NDArray[np.float32]:
         return (scan.data > 50).astype(np.float32)
 
-    monkeypatch.setattr("glioscope.raw.prepare.brain_share", share)
-    monkeypatch.setattr("glioscope.raw.prepare.register", lambda *_: Registration(matrix=np.eye(4)))
+    monkeypatch.setattr("glioscope.prepare.patient.brain_share", share)
+    monkeypatch.setattr("glioscope.prepare.patient.register", lambda *_: Registration(matrix=np.eye(4)))
 
 
 def oblique() -> NDArray[np.float64]:
@@ -351,7 +351,7 @@ def test_a_clinical_file_that_fails_does_not_cost_the_segmentation(
     def broken(*_: object, **__: object) -> None:
         raise CaseError("no bits today")
 
-    monkeypatch.setattr("glioscope.clinical.write_segmentation", broken)
+    monkeypatch.setattr("glioscope.dicom.writing.write_segmentation", broken)
     source = write_patient(tmp_path / "p", codes=("t2f",))
     segment(source, tmp_path / "out", model=model, options=replace(PLAIN, dicom=ALL))
     flags = [f["message"] for f in summary_of(tmp_path / "out" / "p")["flags"] if f["code"] == "no-dicom"]

@@ -10,16 +10,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from glioscope.augment import OFF, AugmentConfig  # noqa: E402
 from glioscope.errors import CaseError, ConfigError, RunError  # noqa: E402
-from glioscope.geometry import Box, Grid  # noqa: E402
-from glioscope.losses import LossConfig  # noqa: E402
-from glioscope.network import NetworkConfig  # noqa: E402
-from glioscope.preprocessing import PreparedCase, save_prepared  # noqa: E402
+from glioscope.model.network import NetworkConfig  # noqa: E402
+from glioscope.prepare.preprocessing import PreparedCase, save_prepared  # noqa: E402
 from glioscope.runs import Glimpse  # noqa: E402
+from glioscope.space.grid import Box, Grid  # noqa: E402
 from glioscope.training import FoldFiles, Stage, TrainingConfig, train_fold  # noqa: E402
 from glioscope.training import records as training_records  # noqa: E402
 from glioscope.training import steps as training_steps  # noqa: E402
+from glioscope.training.augment import OFF, AugmentConfig  # noqa: E402
+from glioscope.training.losses import LossConfig  # noqa: E402
 from glioscope.training.muon import UPDATE_RMS, Muon, orthogonal  # noqa: E402
 from glioscope.training.samples import Samples, window_of  # noqa: E402
 from glioscope.training.settings import learning_rate, stage_at  # noqa: E402

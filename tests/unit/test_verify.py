@@ -9,9 +9,11 @@ import pytest
 from glioscope.cases import Fold, scan_cases
 from glioscope.cli import main
 from glioscope.errors import RunError
-from glioscope.runs import Run, read_config, sha256_of, write_json
+from glioscope.files import sha256_of, write_json
+from glioscope.results.verifying import verify
+from glioscope.runs import Run
 from glioscope.segmentation import SegmentOptions, segment
-from glioscope.verify import verify
+from glioscope.settings import read_config
 from tiny import write_tiny_case, write_tiny_model
 
 

@@ -7,20 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from glioscope import geometry
 from glioscope.errors import CaseError, GeometryError, LabelError, RunError
-from glioscope.geometry import Grid
-from glioscope.volumes import (
-    VolumeFile,
-    atomic_path,
-    read_grid,
-    read_labels,
-    read_volume,
-    read_volumes,
-    remove_scratch,
-    write_text,
-    write_volume,
-)
+from glioscope.files import atomic_path, remove_scratch, write_text
+from glioscope.space import grid as geometry
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile, read_grid, read_labels, read_volume, read_volumes, write_volume
 
 GRID = Grid((3, 4, 5), np.array([[-1.0, 0, 0, 7], [0, 2, 0, 8], [0, 0, 3, 9], [0, 0, 0, 1]]))
 DATA = np.arange(60, dtype=np.float32).reshape(3, 4, 5)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
-from glioscope.runs import write_json
-from glioscope.volumes import read_labels
+from glioscope.files import write_json
+from glioscope.space.volumes import read_labels
 from tiny import LPS, OLD_NAMES, SHAPE, tiny_images, write_tiny_case, write_tiny_model
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: no test of the server")

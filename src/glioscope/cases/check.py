@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from glioscope.cases.find import SEQUENCES, Case, load_case, scan_cases
 from glioscope.errors import CaseError, GeometryError, LabelError
-from glioscope.geometry import Grid
 from glioscope.labels import detect_scheme, scheme_named
-from glioscope.volumes import read_grid
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import read_grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

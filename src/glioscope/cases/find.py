@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, printable
-from glioscope.geometry import MAX_VOXELS, Grid
-from glioscope.volumes import VolumeFile, read_grid, read_labels, read_volumes, require_file
+from glioscope.files import require_file
+from glioscope.space.grid import MAX_VOXELS, Grid
+from glioscope.space.volumes import VolumeFile, read_grid, read_labels, read_volumes
 
 SEQUENCES = ("t1n", "t1c", "t2w", "t2f")
 """BraTS codes: T1 native, T1 with contrast, T2-weighted, T2-FLAIR. The channel order everywhere."""

@@ -127,7 +127,7 @@ def segment(
     )
     crew = None
     if cluster:
-        from glioscope.cluster import crew_at
+        from glioscope.segmentation.cluster import crew_at
 
         crew = crew_at(cluster, output, model=model, options=options, workers=workers)
     with Watch("segment") as watch:
@@ -164,7 +164,7 @@ def prepare(
 ) -> None:
     """Bring a patient's raw scans onto one 1 mm grid, skull off: a case for segment. Offline."""
     from glioscope.cli.raw import case_name, over_atlas, read_raw
-    from glioscope.raw.prepare import PrepareConfig, prepare_raw, write_prepared
+    from glioscope.prepare.patient import PrepareConfig, prepare_raw, write_prepared
 
     if atlas and brain == "none":
         raise typer.BadParameter("--atlas needs the brain alone, but --brain is none; leave one of them away")
@@ -211,8 +211,7 @@ def check(
 ) -> int:
     """Say what a data set holds and what is wrong with it; exit code 3 if anything is."""
     from glioscope.cases import check_dataset
-    from glioscope.runs import write_json
-    from glioscope.volumes import write_text
+    from glioscope.files import write_json, write_text
 
     with Watch("check") as watch:
         found = check_dataset(dataset, progress=lambda done, total, case_id: watch(done, total, case_id, news=False))
@@ -271,7 +270,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Take the checksums of inputs, models and outputs again; exit code 3 if any is not what was recorded."""
-    from glioscope.verify import verify as run
+    from glioscope.results.verifying import verify as run
 
     with Watch("verify") as watch:
         found = run(folder, progress=lambda done, total, case_id: watch(done, total, case_id, news=False))

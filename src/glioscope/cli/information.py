@@ -4,12 +4,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from glioscope import __version__
-from glioscope.engines import automatic_precision, cache_folder
 from glioscope.errors import ModelError
 from glioscope.evaluation import builtin_protocols
+from glioscope.inference import automatic_precision, cache_folder
 from glioscope.labels import SCHEMES
-from glioscope.runs import builtin_configs, has_bf16, processor, read_model, versions
+from glioscope.machine import has_bf16, processor, versions
+from glioscope.model import read_model
 from glioscope.segmentation import default_model
+from glioscope.settings import builtin_configs
 
 
 def gather() -> dict[str, Any]:

@@ -126,8 +126,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a trained network as OpenVINO and ONNX, and check that it decides as torch does."""
-    from glioscope.cli.exporting import export_fold
-    from glioscope.engines import PARITY
+    from glioscope.experiment.export import export_fold
+    from glioscope.inference import PARITY
 
     agreement = export_fold(run, output, fold, int8=int8)
     print(f"{output}: agrees with torch on {agreement:.4%} of voxels (at least {PARITY:.1%} is needed)")

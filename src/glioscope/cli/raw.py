@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import typer
 
 from glioscope.cases import scan_cases
+from glioscope.dicom.find import DicomCase, find_dicom
+from glioscope.dicom.scans import RawPatient, read_nifti_scans
 from glioscope.errors import CaseError
-from glioscope.raw.find import DicomCase, find_dicom
-from glioscope.raw.scan import RawPatient, read_nifti_scans
 from glioscope.segmentation import CaseOutcome, ClinicalFile, Place, find_inputs
-from glioscope.volumes import VolumeFile
+from glioscope.space.volumes import VolumeFile
 
 if TYPE_CHECKING:
-    from glioscope.raw.prepare import PreparedRaw
+    from glioscope.prepare.patient import PreparedRaw
 
 
 def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
@@ -37,7 +37,7 @@ def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
         return read_nifti_scans({code: Path(value) for code, value in named.items()})
     if source.is_dir() and any(path.name.endswith((".nii", ".nii.gz")) for path in source.rglob("*")):
         return read_nifti_scans({**_scans_of(source), **{code: Path(value) for code, value in named.items()}})
-    from glioscope.raw.dicom import read_dicom  # brings SimpleITK, which `segment` does without where it can
+    from glioscope.dicom.reading import read_dicom  # brings SimpleITK, which `segment` does without where it can
 
     return read_dicom(source, overrides=named)
 
@@ -58,7 +58,7 @@ def over_atlas(prepared: "PreparedRaw", output: Path, case_id: str) -> tuple[str
     DependencyError
         nilearn, which brings the atlas, is not installed.
     """
-    from glioscope.raw.atlas import align_to_atlas, mni152, write_atlas
+    from glioscope.prepare.atlas import align_to_atlas, mni152, write_atlas
 
     found = align_to_atlas(prepared, mni152())
     write_atlas(prepared, found, output / case_id, case_id)

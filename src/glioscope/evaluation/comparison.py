@@ -24,7 +24,7 @@ from glioscope.cases import subject_of
 from glioscope.errors import CaseError, ConfigError
 from glioscope.evaluation.scoring import RegionScores
 from glioscope.evaluation.tables import RESAMPLES, SEED, bootstrap_interval, subject_weights
-from glioscope.volumes import write_text
+from glioscope.files import write_text
 
 LOWER_IS_BETTER = ("hd95", "fp", "fn")
 """Metrics whose name is or ends in one of these are better when smaller."""

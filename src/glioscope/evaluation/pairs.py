@@ -20,9 +20,9 @@ from glioscope.cases import Case, naming_scheme, scan_cases
 from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
 from glioscope.evaluation.protocols import Protocol
 from glioscope.evaluation.scoring import LabelPair, tissue_codes
-from glioscope.geometry import Box, Grid, Shape3, Spacing, bounding_box, cut
 from glioscope.labels import SCHEMES, LabelScheme, detect_scheme, scheme_named
-from glioscope.volumes import Volume, VolumeFile, read_labels
+from glioscope.space.grid import Box, Grid, Shape3, Spacing, bounding_box, cut
+from glioscope.space.volumes import Volume, VolumeFile, read_labels
 
 SAME_GRID_MM = 0.1
 """Grids whose corners lie closer than this are one grid; headers round."""

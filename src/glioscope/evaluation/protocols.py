@@ -16,9 +16,9 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from glioscope.errors import ConfigError
-from glioscope.geometry import Shape3
+from glioscope.evaluation.metrics import LesionRule
 from glioscope.labels import SCHEMES, LabelScheme
-from glioscope.metrics import LesionRule
+from glioscope.space.grid import Shape3
 
 Value = float | Literal["diagonal"]
 """A score given by rule; "diagonal" is the length of the volume's diagonal, in voxels."""

@@ -35,8 +35,8 @@ from glioscope.evaluation.tables import (
     rows_as_csv,
     summarise,
 )
+from glioscope.files import write_text
 from glioscope.labels import scheme_named
-from glioscope.volumes import write_text
 
 DEFAULT_PROTOCOLS = ("whole", "brats2023-gli")
 Progress = Callable[[str, int, int], None]

@@ -11,20 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import ConfigError, LabelError
-from glioscope.evaluation.protocols import (
-    SAME_TISSUE,
-    TISSUES,
-    LesionWiseRule,
-    OneToOneRule,
-    Protocol,
-    Scores,
-    VoxelAccuracyRule,
-    WholeRegionRule,
-    value_of,
-)
-from glioscope.geometry import Shape3, Spacing
-from glioscope.labels import LabelScheme
-from glioscope.metrics import (
+from glioscope.evaluation.metrics import (
     Group,
     LesionMatch,
     RegionPair,
@@ -37,6 +24,19 @@ from glioscope.metrics import (
     predicted_lesions,
     voxel_accuracy,
 )
+from glioscope.evaluation.protocols import (
+    SAME_TISSUE,
+    TISSUES,
+    LesionWiseRule,
+    OneToOneRule,
+    Protocol,
+    Scores,
+    VoxelAccuracyRule,
+    WholeRegionRule,
+    value_of,
+)
+from glioscope.labels import LabelScheme
+from glioscope.space.grid import Shape3, Spacing
 
 Status = Literal["scored", "missing", "refused"]
 Empty = Literal["", "both", "reference", "prediction"]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from glioscope.errors import CaseError
 from glioscope.measure.visits import SCAN, Visit, brain_of
-from glioscope.raw.registration import RegistrationConfig, register
-from glioscope.raw.resampling import isotropic_grid, resample
-from glioscope.volumes import Volume
+from glioscope.space.registration import RegistrationConfig, register
+from glioscope.space.resampling import isotropic_grid, resample
+from glioscope.space.volumes import Volume
 
 PREFERENCE = ("t1n", "t1c", "t2w", "t2f", SCAN)
 """What two dates are aligned on. T1 without contrast shows anatomy, and changes least with the tumour."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.geometry import Grid
+from glioscope.space.grid import Grid
 
 Points = NDArray[np.float64]
 

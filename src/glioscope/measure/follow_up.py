@@ -16,19 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import ConfigError
-from glioscope.geometry import Grid
+from glioscope.files import sha256_of, write_json
 from glioscope.labels import REGIONS, regions_from_labels
+from glioscope.machine import versions
 from glioscope.measure import rano
 from glioscope.measure.alignment import SAME_BRAIN, Alignment, align, as_they_lie, flag
 from glioscope.measure.lesions import Group, describe_group, find_lesions, match_lesions
 from glioscope.measure.midline import SPECK_ML, Midline, find_midline
 from glioscope.measure.one_date import measure
 from glioscope.measure.visits import Visit, brain_of, load_visit
-from glioscope.raw.native import carry_labels
-from glioscope.raw.registration import RegistrationConfig
-from glioscope.raw.resampling import write_transform
-from glioscope.runs import sha256_of, versions, write_json
-from glioscope.volumes import write_volume
+from glioscope.space.carrying import carry_labels
+from glioscope.space.grid import Grid
+from glioscope.space.registration import RegistrationConfig
+from glioscope.space.resampling import write_transform
+from glioscope.space.volumes import write_volume
 
 MAP_VALUES = {"0": "neither date", "1": "earlier only (shrinkage)", "2": "later only (growth)", "3": "both dates"}
 """What the voxels of `change-<region>.nii.gz` mean."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from glioscope.geometry import Grid, bounding_box, cut, reorient
 from glioscope.measure.diameters import diameters, to_mm
 from glioscope.measure.midline import SPECK_ML, Midline
 from glioscope.measure.one_date import split
 from glioscope.measure.rano import is_measurable, percent
+from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 REACH_MM = 4.0
 """Between voxel centres: neighbours at 1 to 2 mm, and what the alignment of two dates is wrong by."""

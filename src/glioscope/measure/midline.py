@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.geometry import Grid, bounding_box, cut
 from glioscope.measure.diameters import to_mm
+from glioscope.space.grid import Grid, bounding_box, cut
 
 CROSSING_MM = 5.0
 """A lesion crosses the midline when it reaches this far past it on both sides; 5 mm is more than the plane's error."""

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
-from glioscope.geometry import Grid, bounding_box, cut, reorient
 from glioscope.labels import REGIONS, LabelScheme, check_labels
 from glioscope.measure.diameters import diameters, to_mm
 from glioscope.measure.midline import find_midline, side_of
 from glioscope.measure.rano import measurable
+from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 
 def measure(

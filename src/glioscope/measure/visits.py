@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, LabelError
+from glioscope.files import read_json
 from glioscope.labels import REGIONS, LabelScheme, check_labels, detect_scheme, scheme_named
-from glioscope.runs import read_json
-from glioscope.volumes import Volume, VolumeFile, read_grid, read_labels, read_volume
+from glioscope.space.volumes import Volume, VolumeFile, read_grid, read_labels, read_volume
 
 SCAN = "scan"
 """What a scan is called whose sequence nobody named."""

@@ -11,10 +11,11 @@ import numpy as np
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError, RunError
+from glioscope.files import atomic_path, write_text
 from glioscope.labels import convert_labels, scheme_named
 from glioscope.phantom.patient import Phantom, phantom
 from glioscope.phantom.scan import PhantomConfig
-from glioscope.volumes import atomic_path, write_text, write_volume
+from glioscope.space.volumes import write_volume
 
 Layout = Literal["brats2018", "brats2021", "brats2023", "msd"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)

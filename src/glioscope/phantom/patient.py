@@ -12,12 +12,12 @@ from scipy import ndimage
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
-from glioscope.geometry import Grid, paste
 from glioscope.phantom import anatomy, artefacts, signal, tumour
 from glioscope.phantom.anatomy import Brain, Lattice, Person
 from glioscope.phantom.fields import Field
 from glioscope.phantom.painting import Patient, paint_brain, paint_head
 from glioscope.phantom.scan import PhantomConfig, grid_of, head_affine, view
+from glioscope.space.grid import Grid, paste
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

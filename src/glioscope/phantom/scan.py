@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from glioscope.errors import ConfigError
-from glioscope.geometry import Box, Grid, Shape3, Spacing
 from glioscope.phantom import anatomy, signal
 from glioscope.phantom.anatomy import Lattice
 from glioscope.phantom.tumour import TUMOUR_KINDS, TumourKind
+from glioscope.space.grid import Box, Grid, Shape3, Spacing
 
 GEOMETRY_MM = 2.0
 """Surfaces are computed on a lattice no finer than this and refined to the voxels: surfaces are smooth."""

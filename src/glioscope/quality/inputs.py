@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES, LoadedCase
-from glioscope.geometry import Grid, bounding_box, cut, reorient
 from glioscope.labels import REGIONS
 from glioscope.quality.contrast import check_contrast
 from glioscope.quality.flags import Flag
+from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 BRAIN_ML = (700.0, 2100.0)
 """Brains of adults with their fluid; the 110 cases have 1146 to 1910 ml."""

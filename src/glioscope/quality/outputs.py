@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
-from glioscope.geometry import Grid, bounding_box, cut
 from glioscope.labels import REGIONS, LabelScheme
 from glioscope.quality.flags import Flag
+from glioscope.space.grid import Grid, bounding_box, cut
 
 HUGE_SHARE = 0.35
 """Of the brain: the largest of 110 tumours has 0.17."""

@@ -15,14 +15,14 @@ from PIL import Image
 
 from glioscope.cases import LoadedCase
 from glioscope.errors import GeometryError, LabelError
+from glioscope.evaluation.metrics import overlap
+from glioscope.files import atomic_path
 from glioscope.labels import LabelScheme, convert_labels, detect_scheme, scheme_named
 from glioscope.measure import measure
-from glioscope.metrics import overlap
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.report.viewer import viewer_data
-from glioscope.volumes import atomic_path
 
 THUMBNAIL_PIXELS = 160
 LAID_OUT = ("measurements", "flags", "predicted_dice", "case_id")

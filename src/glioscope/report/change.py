@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import GlioscopeError
-from glioscope.geometry import Grid, bounding_box, cut, reorient
+from glioscope.files import read_json
 from glioscope.labels import REGIONS
-from glioscope.raw.resampling import resample
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.report.viewer import viewer_data
-from glioscope.runs import read_json
-from glioscope.volumes import Volume, VolumeFile, read_labels, read_volume
+from glioscope.space.grid import Grid, bounding_box, cut, reorient
+from glioscope.space.resampling import resample
+from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume
 
 GROWTH, SHRINKAGE = "#ff8c42", "#3fb8ff"
 """Orange and blue: told apart under every colour blindness, and by lightness."""

@@ -19,9 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from glioscope.errors import RunError
+from glioscope.files import atomic_path
 from glioscope.report.images import data_url
 from glioscope.report.style import METHODS, MUTED, RULE, TEXT, TRAINING, VALIDATION, colour_of, ink_of
-from glioscope.volumes import atomic_path
 
 if TYPE_CHECKING:  # it brings scipy.stats, which most pages do without
     from glioscope.evaluation import Difference

@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from glioscope.cases import LoadedCase
-from glioscope.geometry import Grid, bounding_box, cut, reorient
 from glioscope.labels import REGIONS, LabelScheme
-from glioscope.preprocessing import PreparedCase
+from glioscope.prepare.preprocessing import PreparedCase
 from glioscope.report.style import SEQUENCE_NAMES, colour_of, rgb
+from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 DRAWN_REGIONS = ("WT", "TC", "ET", "RC", "GTV")
 """Regions that are drawn where the scheme has them, outer before inner."""

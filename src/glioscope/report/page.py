@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 import glioscope
 from glioscope.errors import GlioscopeError
+from glioscope.files import read_json, write_text
 from glioscope.report.images import (
     ERROR_COLOURS,
     SIDES,
@@ -30,8 +31,6 @@ from glioscope.report.images import (
     jpeg,
 )
 from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of, metric_name
-from glioscope.runs import read_json
-from glioscope.volumes import write_text
 
 
 @dataclass(frozen=True, slots=True)

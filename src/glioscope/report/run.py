@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from glioscope.cases import SEQUENCES
 from glioscope.errors import RunError
 from glioscope.evaluation import read_rows
-from glioscope.geometry import Grid, cut, reorient
 from glioscope.labels import REGIONS, regions_from_labels, scheme_named
-from glioscope.preprocessing import PreparedCase, load_prepared
+from glioscope.prepare.preprocessing import PreparedCase, load_prepared
 from glioscope.report import images as im
 from glioscope.report.figures import beside_figure, box_figure, chart, curves_figure, has_values, read_history
 from glioscope.report.page import (
@@ -28,7 +27,8 @@ from glioscope.report.page import (
 from glioscope.report.scores import main_protocol, score_charts
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.runs import Glimpse
-from glioscope.volumes import read_labels
+from glioscope.space.grid import Grid, cut, reorient
+from glioscope.space.volumes import read_labels
 
 SHOWN_CASES = 3
 """Cases whose preprocessed images, and whose predictions, are shown."""

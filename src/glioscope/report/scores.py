@@ -9,13 +9,13 @@ from typing import Any
 from glioscope.cases import Case, load_case, scan_cases
 from glioscope.errors import CaseError, GlioscopeError
 from glioscope.evaluation import RegionScores, read_rows
-from glioscope.geometry import Grid
 from glioscope.labels import REGIONS, convert_labels, scheme_named
 from glioscope.report import images as im
 from glioscope.report.figures import box_figure, chart, has_values, scatter_figure
 from glioscope.report.page import Still, comparison_stills, read_record, write_page
 from glioscope.report.style import metric_name
-from glioscope.volumes import read_labels
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import read_labels
 
 WORST_CASES = 6
 SHOWN_METRICS = ("dice", "hd95", "sensitivity", "specificity", "precision", "iou", "accuracy")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.geometry import Grid
 from glioscope.report.images import SIDES, Scene, data_url, jpeg, png
 from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.space.grid import Grid
 
 MAX_VOXELS = 6_000_000
 """Per volume; a brain at 1 mm has about 4 million in its box. Finer volumes are thinned for the viewer alone."""

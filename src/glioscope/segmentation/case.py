@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.cases import Case, LoadedCase, load_case, naming_scheme
-from glioscope.engines import Engine
+from glioscope.dicom.find import DicomCase
 from glioscope.errors import CaseError, RunError
-from glioscope.geometry import Grid
-from glioscope.inference import InferenceConfig, predict_case, regions_from_probabilities
+from glioscope.files import remove_scratch, sha256_of, write_json
+from glioscope.inference import Engine, InferenceConfig, predict_case, regions_from_probabilities
 from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_named
-from glioscope.preprocessing import PreparedCase, prepare, restore
+from glioscope.machine import processor, versions
+from glioscope.model import ModelSpec
+from glioscope.prepare.preprocessing import PreparedCase, prepare, restore
 from glioscope.quality import Flag, check_input, check_output, uncertainty
 from glioscope.quality.inputs import HEAD_ML
-from glioscope.raw.find import DicomCase
-from glioscope.runs import ModelSpec, processor, sha256_of, versions, write_json
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
-from glioscope.volumes import read_grid, remove_scratch, write_volume
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import read_grid, write_volume
 
 if TYPE_CHECKING:
     from glioscope.segmentation.raw import RawRoute

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glioscope.cases import Case, case_of_files, load_case, scan_cases
+from glioscope.dicom.find import DicomCase, find_dicom
 from glioscope.errors import CaseError, GlioscopeError, RunError
+from glioscope.files import read_json, write_text
 from glioscope.labels import REGIONS, scheme_named
-from glioscope.raw.find import DicomCase, find_dicom
-from glioscope.runs import read_json
 from glioscope.segmentation.records import (
     CaseOutcome,
     OnProgress,
@@ -21,7 +21,7 @@ from glioscope.segmentation.records import (
     reason,
 )
 from glioscope.segmentation.worker import Worker
-from glioscope.volumes import VolumeFile, read_labels, write_text
+from glioscope.space.volumes import VolumeFile, read_labels
 
 log = logging.getLogger(__name__)
 

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope import clinical
 from glioscope.cases import Case, LoadedCase
+from glioscope.dicom import writing as clinical
+from glioscope.dicom.find import DicomCase, without_path
+from glioscope.dicom.reading import read_dicom
+from glioscope.dicom.scans import RawPatient, RawScan, read_nifti_scans
 from glioscope.errors import GlioscopeError
+from glioscope.files import sha256_of
 from glioscope.labels import REGIONS, LabelScheme, regions_from_labels
+from glioscope.prepare.patient import PreparedRaw, prepare_raw, record, to_native, write_prepared
 from glioscope.quality import Flag
 from glioscope.quality.inputs import THICK_MM
-from glioscope.raw.dicom import read_dicom
-from glioscope.raw.find import DicomCase, without_path
-from glioscope.raw.prepare import PreparedRaw, prepare_raw, record, to_native, write_prepared
-from glioscope.raw.scan import RawPatient, RawScan, read_nifti_scans
-from glioscope.runs import sha256_of
 from glioscope.segmentation.records import CLINICAL, SegmentOptions
-from glioscope.volumes import write_volume
+from glioscope.space.volumes import write_volume
 
 WITHOUT_DICOM = (
     "clinical files were asked for, but they refer to DICOM images and this input is NIfTI: "

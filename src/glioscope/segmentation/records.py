@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glioscope.engines import Device, Precision
 from glioscope.errors import GlioscopeError
+from glioscope.inference import Device, Precision
 
 Status = Literal["done", "skipped", "failed"]
 ClinicalFile = Literal["seg", "rtstruct", "sr"]

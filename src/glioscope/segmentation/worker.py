@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glioscope.cases import Case
-from glioscope.engines import Engine, load_ensemble
+from glioscope.dicom.find import DicomCase
 from glioscope.errors import ModelError, RunError
-from glioscope.inference import InferenceConfig
+from glioscope.files import sha256_of
+from glioscope.inference import Engine, InferenceConfig, load_ensemble
 from glioscope.labels import scheme_named
-from glioscope.raw.find import DicomCase
-from glioscope.runs import ModelSpec, model_folders, read_ensemble, settings, sha256_of
+from glioscope.model import ModelSpec, model_folders, read_ensemble
 from glioscope.segmentation.case import Predicted, Ready, Work, finish, predict, read
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
+from glioscope.settings import settings
 
 T = TypeVar("T")
 

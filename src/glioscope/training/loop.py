@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from glioscope.errors import RunError
-from glioscope.losses import build_loss
+from glioscope.files import remove_scratch
+from glioscope.training.losses import build_loss
 from glioscope.training.records import History, glimpses, load, row_of, save, tensorboard
 from glioscope.training.samples import Samples, held_out, stacked, usable
 from glioscope.training.settings import (
@@ -24,7 +25,6 @@ from glioscope.training.settings import (
 )
 from glioscope.training.steps import State, begin, take_step, validate
 from glioscope.training.team import ALONE, Team, device_of
-from glioscope.volumes import remove_scratch
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from glioscope.errors import RunError
+from glioscope.files import atomic_path, remove_scratch, write_text
 from glioscope.runs import Glimpse
 from glioscope.training.settings import Stage
 from glioscope.training.steps import Show, State
-from glioscope.volumes import atomic_path, remove_scratch, write_text
 
 try:
     from torch.utils.tensorboard import SummaryWriter

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glioscope import augment
 from glioscope.errors import ConfigError
-from glioscope.geometry import Box, cut
-from glioscope.preprocessing import PreparedCase, load_prepared
+from glioscope.prepare.preprocessing import PreparedCase, load_prepared
+from glioscope.space.grid import Box, cut
+from glioscope.training import augment
 from glioscope.training.settings import FoldFiles, FoldSettings, Stage, TrainingConfig
 from glioscope.training.team import Team
 

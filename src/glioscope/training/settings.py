@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from glioscope.augment import AugmentConfig
 from glioscope.errors import ConfigError
-from glioscope.losses import LossConfig
-from glioscope.network import NetworkConfig
+from glioscope.model.network import NetworkConfig
+from glioscope.training.augment import AugmentConfig
+from glioscope.training.losses import LossConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glioscope import augment
 from glioscope.errors import ConfigError
-from glioscope.losses import Loss, classes_from_regions, deep_loss
-from glioscope.network import NetworkConfig, StandardUNet, build
-from glioscope.preprocessing import PreparedCase
-from glioscope.runs import has_bf16
+from glioscope.machine import has_bf16
+from glioscope.model.network import NetworkConfig, StandardUNet, build
+from glioscope.prepare.preprocessing import PreparedCase
+from glioscope.training import augment
+from glioscope.training.losses import Loss, classes_from_regions, deep_loss
 from glioscope.training.muon import Muon
 from glioscope.training.samples import Sample, at_stage, padded
 from glioscope.training.settings import FoldSettings, Stage

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from glioscope.cases import SEQUENCES, Case, case_of_files, naming_scheme, scan_cases
+from glioscope.dicom.find import find_dicom
+from glioscope.dicom.reading import read_dicom
+from glioscope.dicom.words import FLAIR, T1, T2, WITH_CONTRAST, WITHOUT_CONTRAST, find, plain
 from glioscope.errors import CaseError, GeometryError, GlioscopeError
-from glioscope.geometry import Grid
-from glioscope.raw.dicom import read_dicom
-from glioscope.raw.find import find_dicom
-from glioscope.raw.words import FLAIR, T1, T2, WITH_CONTRAST, WITHOUT_CONTRAST, find, plain
+from glioscope.files import write_json
 from glioscope.report.style import SEQUENCE_NAMES
-from glioscope.runs import write_json
-from glioscope.volumes import VolumeFile, read_grid
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import VolumeFile, read_grid
 from glioscope.web.store import Kind, Scan
 from glioscope.web.uploads import Received, readable, safe_name, unpack_nifti
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from glioscope.cases import Case, load_case
 from glioscope.errors import CaseError, GeometryError, LabelError, RunError
-from glioscope.geometry import Box, Grid, bounding_box, cut, paste
+from glioscope.files import read_json, sha256_of, write_json
 from glioscope.labels import REGIONS, LabelScheme, check_labels, scheme_named
 from glioscope.measure import measure
 from glioscope.report import write_case_report
-from glioscope.runs import read_json, sha256_of, write_json
-from glioscope.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
+from glioscope.space.grid import Box, Grid, bounding_box, cut, paste
+from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
 from glioscope.web.store import CaseRow, Store, VersionRow
 
 MOST_UPLOADED = 64 * 1024 * 1024

@@ -19,9 +19,9 @@ from starlette.requests import Request
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import CaseError, GlioscopeError
+from glioscope.files import read_json
 from glioscope.report.style import SEQUENCE_NAMES
-from glioscope.runs import read_json
-from glioscope.volumes import VolumeFile, read_volume, write_volume
+from glioscope.space.volumes import VolumeFile, read_volume, write_volume
 from glioscope.web import results
 from glioscope.web.jobs import Runner, Step
 from glioscope.web.recognise import Proposal, case_id_of, dicom_source, recognise, scheme_of

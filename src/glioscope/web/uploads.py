@@ -18,9 +18,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from glioscope.dicom.archive import require_small_directory
 from glioscope.errors import CaseError
 from glioscope.process import GIB
-from glioscope.raw.archive import require_small_directory
 from glioscope.web.settings import ServerConfig
 
 DEPTH = 4

@@ -1,0 +1,1 @@
+"""Experiments: networks trained, judged on cases they never saw, compared, exported, described by a card."""

@@ -1,0 +1,315 @@
+"""An experiment: from a data set and a configuration to a run folder with trained, exported networks.
+
+    data set ──▶ prepared cases, folds ──train_fold──▶ weights ──export──▶ RUN/fold_0/model
+
+What is judged later is what was exported: `validate_run` predicts the held-out cases from the exported model through
+the path that `segment` takes, and hands them to `evaluation`.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases
+from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
+from glioscope.files import atomic_path, read_json, sha256_of, write_json
+from glioscope.inference import export_openvino, trained_weights
+from glioscope.machine import provenance
+from glioscope.model import ModelSpec, read_model, write_model
+from glioscope.model.network import NetworkConfig
+from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, prepared_tumour_ml, save_prepared
+from glioscope.runs import Run
+from glioscope.segmentation import default_model
+from glioscope.settings import Config, read_config, settings
+from glioscope.training import FoldFiles, FoldSettings, Progress, TrainingConfig, joined, train_fold
+from glioscope.training.augment import AugmentConfig
+from glioscope.training.losses import LossConfig
+
+log = logging.getLogger(__name__)
+
+OnPrepared = Callable[[int, int], None]
+OnProgress = Callable[[int, Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What to train, and for how long."""
+
+    config: str = "standard"
+    """Name of a built-in configuration or path of a TOML file."""
+    overrides: Sequence[str] = ()
+    """``table.key=value`` each."""
+    fold: int | Literal["all", "none"] = 0
+    """A fold; ``all`` for every fold in turn; ``none`` to train on every case and hold nothing out."""
+    minutes: float | None = None
+    """Wall time in training steps, per fold; None takes ``training.steps``."""
+    resume: bool = False
+    """Continue a run; settings are then read from it."""
+    initial: Path | None = None
+    """Weights to start from: ``weights.safetensors``, a model folder, or ``starter``, the network in the package."""
+
+
+def train_run(
+    dataset: Path,
+    run_folder: Path,
+    *,
+    options: TrainOptions = TrainOptions(),
+    on_prepared: OnPrepared = lambda _done, _all: None,
+    on_progress: OnProgress = lambda _fold, _progress: None,
+) -> Run:
+    """Train one fold, all folds, or one network on every case, and export each.
+
+    Under ``torchrun`` the processes share each step, and the first alone writes.
+
+    Parameters
+    ----------
+    dataset : Path
+        Any folder that `cases.scan_cases` reads; cases without a reference are left out, with a line in the log.
+    run_folder : Path
+        Made if need be. A run that exists is only continued, with ``resume``.
+
+    Raises
+    ------
+    CaseError
+        No case with a reference is there.
+    ConfigError
+        A setting is wrong, the fold does not exist, or the initial weights are of another network.
+    ModelError
+        There are no initial weights where they should be, or they are damaged.
+    RunError
+        The run exists already (without ``resume``), does not exist (with it), or cannot be written.
+    """
+    run = Run(run_folder)
+    place = _initial_place(run, options)
+    initial = None if place is None else {k: torch.from_numpy(w) for k, w in trained_weights(place).items()}
+    with joined() as team:
+        if team.first:
+            _begin(run, dataset, options, place, on_prepared)
+        team.wait()
+        rooms, seen = fold_settings(run.config()), _cases_seen(place)
+        for index, part in _parts(run, options.fold):
+            if team.first:
+                _warn_of_leaks(index, part, seen)
+            files = FoldFiles(
+                folder=run.fold(index), prepared=run.prepared, train=part.train, validation=part.validation
+            )
+            network = train_fold(
+                files,
+                rooms,
+                minutes=options.minutes,
+                resume=options.resume,
+                initial=initial,
+                team=team,
+                on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
+            )
+            if team.first:
+                export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}", seen=seen)
+    return run
+
+
+def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None, on_prepared: OnPrepared) -> None:
+    """Write the settings, the record, the prepared cases and the folds, as far as they are not there yet."""
+    if run.config_file.is_file() and not options.resume:
+        raise RunError(f"{run.folder}: holds a run already; continue it with --resume or choose another folder")
+    if options.resume and not run.config_file.is_file():
+        raise RunError(f"{run.folder}: holds no run to resume; leave --resume away to begin one")
+    chosen = run.config() if options.resume else read_config(options.config, options.overrides)
+    rooms = fold_settings(chosen)
+    preprocessing = settings(PreprocessingConfig, chosen, "preprocessing")
+    if len(preprocessing.sequences) != rooms.network.sequences:
+        raise ConfigError(
+            f"network.sequences is {rooms.network.sequences} but preprocessing.sequences names "
+            f"{len(preprocessing.sequences)}; they must agree"
+        )
+    cases = _labelled_cases(dataset)
+    if not options.resume:
+        record = {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)}
+        if initial is not None:
+            record["initial"] = _origin(initial)
+        write_json(run.folder / "record.json", record)
+        run.write_config(options.config, chosen)  # last: its presence says that there is a run to resume
+    volumes_ml = _prepare_all(cases, preprocessing, run.prepared, on_prepared)
+    ready = [c for c in cases if c.case_id in volumes_ml]
+    _deal(run, ready, options.fold, rooms.training, volumes_ml)
+
+
+def fold_settings(config: Config) -> FoldSettings:
+    """Return the settings of the rooms that train, checked."""
+    return FoldSettings(
+        network=settings(NetworkConfig, config, "network"),
+        augment=settings(AugmentConfig, config, "augment"),
+        loss=settings(LossConfig, config, "loss"),
+        training=settings(TrainingConfig, config, "training"),
+    )
+
+
+def _initial_place(run: Run, options: TrainOptions) -> Path | None:
+    """Return where the weights lie that a run begins from; one that is resumed begins each fold from the same."""
+    if options.initial is None and options.resume and run.config_file.is_file():
+        origin = read_json(run.folder / "record.json", what="run").get("initial")
+        if origin is None:
+            return None
+        place = Path(origin["place"])
+        if _origin(place)["sha256"] != origin["sha256"]:
+            raise RunError(f"{place}: is no longer what this run began from; name those weights with --initial")
+        return place
+    if options.initial is not None and str(options.initial) == "starter" and not options.initial.exists():
+        return default_model()
+    return options.initial
+
+
+def _origin(place: Path) -> dict[str, str]:
+    """Return what the record tells of the weights that a run began from."""
+    try:
+        digest = sha256_of(place / "model.json" if place.is_dir() else place)
+    except OSError as error:
+        raise RunError(f"{place}: the weights this run began from are gone; name them with --initial") from error
+    return {"place": str(place.resolve()), "sha256": digest}
+
+
+def _cases_seen(place: Path | None) -> frozenset[str]:
+    """Return the cases that the initial weights were trained on, if they lie in a model folder, which tells."""
+    if place is None or not place.is_dir():
+        return frozenset()
+    return frozenset(read_model(place).record.get("trained_on", ()))
+
+
+def _warn_of_leaks(index: int, part: Fold, seen: frozenset[str]) -> None:
+    """Say so if held-out cases were trained on before: another seed deals other folds, and nothing else would tell."""
+    known = sorted(seen & set(part.validation))
+    if known:
+        log.warning(
+            "fold %d: the initial weights were trained on %d of its %d held-out cases (%s first), so its scores will "
+            "be too good. Copy folds.json of the earlier run into this one before it begins, or take other weights.",
+            index,
+            len(known),
+            len(part.validation),
+            known[0],
+        )
+
+
+def _labelled_cases(dataset: Path) -> list[Case]:
+    cases, problems = scan_cases(dataset)
+    for problem in problems.values():
+        log.warning("%s", problem)
+    labelled = [c for c in cases if c.reference is not None]
+    for case in cases:
+        if case.reference is None:
+            log.warning("case %s: has no segmentation; left out of training", case.case_id)
+    if not labelled:
+        raise CaseError(f"{dataset}: holds {len(cases)} cases but none with a segmentation; training needs them")
+    return labelled
+
+
+def _checksums(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
+    def of(case: Case) -> dict[str, str]:
+        files = {**case.sequences, **({"seg": case.reference} if case.reference else {})}
+        return {name: sha256_of(file.path) for name, file in files.items()}
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return dict(zip((c.case_id for c in cases), pool.map(of, cases), strict=True))
+
+
+def _prepare_all(
+    cases: Sequence[Case], config: PreprocessingConfig, folder: Path, on_prepared: OnPrepared
+) -> dict[str, float]:
+    """Prepare what is not prepared yet; return whole-tumour volume by case id. A bad case is logged and left out."""
+    volumes_ml: dict[str, float] = {}
+
+    def one(case: Case) -> float | None:
+        try:
+            if not (folder / f"{case.case_id}.json").is_file():
+                save_prepared(folder, prepare(load_case(case), config))
+            return prepared_tumour_ml(folder, case.case_id)
+        except RunError:
+            raise
+        except GlioscopeError as error:
+            log.warning("%s; left out of training", error)
+            return None
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for done, (case, volume) in enumerate(zip(cases, pool.map(one, cases), strict=True), start=1):
+            if volume is not None:
+                volumes_ml[case.case_id] = volume
+            on_prepared(done, len(cases))
+    if not volumes_ml:
+        raise CaseError(f"none of {len(cases)} cases can be used; run 'glioscope check' on the folder")
+    return volumes_ml
+
+
+def _deal(
+    run: Run,
+    cases: Sequence[Case],
+    fold: int | Literal["all", "none"],
+    training: TrainingConfig,
+    volumes_ml: Mapping[str, float],
+) -> None:
+    """Write down which case is in which fold, unless an earlier start of this run did."""
+    if fold == "none":
+        run.write_folds([Fold(tuple(sorted(c.case_id for c in cases)), ())])
+    elif not run.folds_file.is_file():
+        cases = _without_test(run, cases, training, volumes_ml)
+        run.write_folds(make_folds(cases, count=training.folds, seed=training.seed, volumes_ml=volumes_ml))
+
+
+def _parts(run: Run, fold: int | Literal["all", "none"]) -> list[tuple[int, Fold]]:
+    folds = run.folds()
+    if isinstance(fold, str):  # all of them, or the only one
+        return list(enumerate(folds))
+    if not 0 <= fold < len(folds):
+        raise ConfigError(f"fold {fold} does not exist; the run has folds 0 to {len(folds) - 1}")
+    return [(fold, folds[fold])]
+
+
+def _without_test(
+    run: Run, cases: Sequence[Case], training: TrainingConfig, volumes_ml: Mapping[str, float]
+) -> Sequence[Case]:
+    """Set the test part aside, write it down, and return the other cases."""
+    if training.test_share == 0:
+        return cases
+    split = make_split(cases, validation=0.0, test=training.test_share, seed=training.seed, volumes_ml=volumes_ml)
+    write_json(run.test_file, list(split["test"]))
+    return [case for case in cases if case.case_id not in split["test"]]
+
+
+def export_run_model(
+    run: Run, index: int, network: nn.Module, *, name: str, seen: frozenset[str] = frozenset()
+) -> Path:
+    """Write a trained network as a model folder, RUN/fold_<index>/model, and return it.
+
+    Its record names the cases that it was trained on; `seen` are those of the weights that it began from.
+    """
+    config = run.config()
+    rooms = fold_settings(config)
+    folder = run.fold(index) / "model"
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(folder / "weights.safetensors") as scratch:
+        save_file(weights, scratch)
+    export_openvino(network, folder, sequences=rooms.network.sequences, onnx=False)
+    part = run.folds()[index]
+    spec = ModelSpec(
+        name=name,
+        outputs=rooms.network.outputs,
+        divisor=rooms.network.divisor,
+        network=asdict(rooms.network),
+        preprocessing=settings(PreprocessingConfig, config, "preprocessing"),
+        inference=config["inference"],
+        record={
+            **provenance(),
+            "run": run.folder.name,
+            "fold": index,
+            "trained_on": sorted(seen.union(part.train)),
+            "held_out": list(part.validation),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        },
+    )
+    write_model(folder, spec, ["network.xml", "network.bin", "weights.safetensors"])
+    return folder

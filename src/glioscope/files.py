@@ -1,0 +1,116 @@
+"""Files: written complete or not at all, read as JSON, told apart by SHA-256."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glioscope.errors import CaseError, RunError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a scratch path beside `path` and rename it to `path` when the block ends well; else remove it.
+
+    Raises
+    ------
+    RunError
+        The folder cannot be written or the disk is full.
+    """
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be written ({error.strerror}); choose another output folder") from error
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.chmod(0o666 & ~_umask())
+        scratch.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder"
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+_UMASK_LOCK = threading.Lock()
+
+_SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+){1,2}")
+"""Names that `atomic_path` gives."""
+
+
+def _umask() -> int:
+    """Return the process's mask, which can only be read by setting it: not by two threads at once."""
+    with _UMASK_LOCK:
+        current = os.umask(0)
+        os.umask(current)
+    return current
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder; nobody may be writing there."""
+    for path in folder.glob(".*"):
+        if _SCRATCH.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def require_file(path: Path) -> None:
+    """Raise `CaseError` unless there is a file: not a folder, a pipe, a link that leads nowhere or in a circle."""
+    try:
+        if path.is_file():
+            return
+        there = path.is_symlink() or path.exists()
+    except OSError as error:
+        raise CaseError(f"{path}: cannot be reached ({error.strerror}); check the rights of its folder") from error
+    if there:
+        raise CaseError(f"{path}: is not a file but a folder, a pipe or a link to nothing; put the scan there")
+    raise CaseError(f"{path}: no such file")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8), complete or not at all.
+
+    What UTF-8 cannot hold, a file name that is not UTF-8 itself, is written as an escape that JSON reads back.
+    """
+    with atomic_path(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, complete or not at all; key order is kept."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    RunError
+        The file is absent or damaged; `what` names it to the reader.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{what}: {path} cannot be read ({error}); give the folder that 'glioscope train' wrote"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    if not path.is_file():  # to open a pipe would wait for ever
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
