@@ -508,7 +508,7 @@ def test_what_is_no_segmentation_is_not_saved(done: str, client: TestClient, bod
 
 def test_a_full_disk_leaves_no_half_version(done: str, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     store = service_of(client).store
-    monkeypatch.setattr(store, "_db", _FullDatabase(store._db))
+    monkeypatch.setattr(store._db, "_connection", _FullDatabase(store._db._connection))
     answer = save(client, done, nifti(label_map(client, done)))
     monkeypatch.undo()
     assert answer.status_code == 507

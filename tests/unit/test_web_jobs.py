@@ -211,6 +211,6 @@ def test_the_usual_time_is_the_median_of_the_last(store: Store) -> None:
         job = store.take()
         assert job is not None
         store.finish(job, state="done")
-        with store.writing() as db:
+        with store._db.writing() as db:
             db.execute("UPDATE jobs SET finished = started + ? WHERE number = ?", [seconds, job.number])
     assert store.usual_seconds("segment") == pytest.approx(5.0)

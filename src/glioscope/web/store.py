@@ -6,14 +6,13 @@ Files lie in ``<data>/cases/<key>/``; the key is drawn at random, and no other n
 import json
 import shutil
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from glioscope.database import Database
 from glioscope.errors import RunError
 
 State = Literal["reading", "review", "queued", "running", "done", "failed"]
@@ -129,40 +128,17 @@ class Store:
             (data / "cases").mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.rmtree(data / "incoming", ignore_errors=True)  # uploads that a stop cut off
             (data / "incoming").mkdir(mode=0o700, exist_ok=True)
-            self._lock = threading.RLock()
-            self._db = sqlite3.connect(data / "glioscope.sqlite3", check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON;" + _SCHEMA)
+            self._db = Database(data / "glioscope.sqlite3", _SCHEMA, what="the list of cases")
         except (OSError, sqlite3.Error) as error:
             raise RunError(f"{data}: cannot hold the server's cases ({error}); choose another --data folder") from error
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
     def folder(self, key: str) -> Path:
         """Return the folder of a case that is in the list."""
         return self.data / "cases" / key
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Yield the list for changes that are all kept or none."""
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
-                    raise RunError(f"the list of cases cannot be written ({error}); is the disk full?") from error
-                raise
-
-    def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
 
     # cases
 
@@ -170,7 +146,7 @@ class Store:
         """Enter a new case."""
         names = [field.name for field in fields(CaseRow)]
         marks = ", ".join("?" * len(names))
-        with self.writing() as db:
+        with self._db.writing() as db:
             db.execute(
                 f"INSERT INTO cases ({', '.join(names)}) VALUES ({marks})",
                 [_packed(n, getattr(row, n)) for n in names],
@@ -178,26 +154,26 @@ class Store:
 
     def update(self, key: str, **changes: Any) -> None:
         """Change fields of a case."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             _update(db, key, changes)
 
     def case(self, key: str) -> CaseRow | None:
         """Return a case, or None."""
-        found = self._all("SELECT * FROM cases WHERE key = ?", key)
+        found = self._db.rows("SELECT * FROM cases WHERE key = ?", key)
         return _case(found[0]) if found else None
 
     def cases(self, *, limit: int = 500, offset: int = 0) -> list[CaseRow]:
         """Return cases, newest first."""
         query = "SELECT * FROM cases ORDER BY created DESC, key LIMIT ? OFFSET ?"
-        return [_case(row) for row in self._all(query, limit, offset)]
+        return [_case(row) for row in self._db.rows(query, limit, offset)]
 
     def count(self) -> int:
         """Return how many cases there are."""
-        return int(self._all("SELECT count(*) FROM cases")[0][0])
+        return int(self._db.rows("SELECT count(*) FROM cases")[0][0])
 
     def remove(self, key: str) -> None:
         """Forget a case and delete its files."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             db.execute("DELETE FROM cases WHERE key = ?", [key])
         shutil.rmtree(self.folder(key), ignore_errors=True)
 
@@ -205,7 +181,7 @@ class Store:
 
     def queue(self, key: str, task: Task, *, other: str = "", **changes: Any) -> int:
         """Put a piece of work at the end of the queue, change fields of its case, and return its number."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             _update(db, key, changes)
             cursor = db.execute(
                 "INSERT INTO jobs (key, task, other, state, message, attempts, created)"
@@ -216,7 +192,7 @@ class Store:
 
     def take(self) -> JobRow | None:
         """Return the oldest waiting job, now under way, or None."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY number LIMIT 1").fetchone()
             if row is None:
                 return None
@@ -230,7 +206,7 @@ class Store:
 
     def finish(self, job: JobRow, *, failure: str = "", **changes: Any) -> None:
         """Mark a job as done, or as failed and why, and change fields of its case."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             db.execute(
                 "UPDATE jobs SET state = ?, message = ?, finished = ? WHERE number = ?",
                 ["failed" if failure else "done", failure, time.time(), job.number],
@@ -239,10 +215,10 @@ class Store:
 
     def requeue(self) -> list[JobRow]:
         """Put what was under way back in the queue; return the jobs given up for having been so too often."""
-        running = [_job(row) for row in self._all("SELECT * FROM jobs WHERE state = 'running' ORDER BY number")]
+        running = [_job(row) for row in self._db.rows("SELECT * FROM jobs WHERE state = 'running' ORDER BY number")]
         for job in running:
             if job.attempts < ATTEMPTS:
-                with self.writing() as db:
+                with self._db.writing() as db:
                     db.execute("UPDATE jobs SET state = 'queued', started = NULL WHERE number = ?", [job.number])
                     if job.task == "segment":
                         _update(db, job.key, {"state": "queued"})
@@ -250,7 +226,7 @@ class Store:
 
     def put_back(self, job: JobRow) -> None:
         """Put one job back that the server's own stop ended; it does not count as an attempt."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             db.execute(
                 "UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts - 1 WHERE number = ?",
                 [job.number],
@@ -260,7 +236,7 @@ class Store:
 
     def job(self, number: int) -> JobRow | None:
         """Return a job, or None."""
-        found = self._all("SELECT * FROM jobs WHERE number = ?", number)
+        found = self._db.rows("SELECT * FROM jobs WHERE number = ?", number)
         return _job(found[0]) if found else None
 
     def last_job(self, key: str, task: Task | None = None, *, other: str = "") -> JobRow | None:
@@ -268,32 +244,32 @@ class Store:
         query = (
             "SELECT * FROM jobs WHERE key = ? AND (? IS NULL OR task = ?) AND other = ? ORDER BY number DESC LIMIT 1"
         )
-        found = self._all(query, key, task, task, other)
+        found = self._db.rows(query, key, task, task, other)
         return _job(found[0]) if found else None
 
     def ahead_of(self, number: int) -> int:
         """Return how many jobs are to be done before one."""
         return int(
-            self._all("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running') AND number < ?", number)[0][0]
+            self._db.rows("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running') AND number < ?", number)[0][0]
         )
 
     def waiting(self) -> int:
         """Return how many jobs wait or are under way."""
-        return int(self._all("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')")[0][0])
+        return int(self._db.rows("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')")[0][0])
 
     def usual_seconds(self, task: Task) -> float | None:
         """Return the median time of the last ten jobs of a sort that went well, or None."""
         query = (
             "SELECT finished - started AS s FROM jobs WHERE task = ? AND state = 'done' ORDER BY number DESC LIMIT 10"
         )
-        found = sorted(float(row["s"]) for row in self._all(query, task))
+        found = sorted(float(row["s"]) for row in self._db.rows(query, task))
         return found[len(found) // 2] if found else None
 
     # versions
 
     def add_version(self, key: str, version: VersionRow, result: Mapping[str, Any]) -> None:
         """Enter a version and make it the newest of its case."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO versions (key, number, based_on, note, changed, created)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -303,14 +279,14 @@ class Store:
 
     def versions(self, key: str) -> list[VersionRow]:
         """Return the versions of a case, oldest first."""
-        rows = self._all(
+        rows = self._db.rows(
             "SELECT number, based_on, note, changed, created FROM versions WHERE key = ? ORDER BY number", key
         )
         return [VersionRow(**dict(row)) for row in rows]
 
     def forget_versions(self, key: str) -> None:
         """Forget the versions of a case that is to be segmented anew."""
-        with self.writing() as db:
+        with self._db.writing() as db:
             db.execute("DELETE FROM versions WHERE key = ?", [key])
             _update(db, key, {"version": 0, "result": {}})
 
