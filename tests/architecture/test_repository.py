@@ -2,11 +2,14 @@
 
 import re
 import subprocess
+import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from architecture.source import ROOT
+from architecture.source import ROOT, imports, modules
 
 SCAN = re.compile(r"\.(nii|nii\.gz|mha|mhd|nrrd|dcm|img|hdr)$", re.IGNORECASE)
 PICKLE = re.compile(r"\.(pt|pth|pkl|pickle|npy|joblib)$", re.IGNORECASE)
@@ -67,3 +70,30 @@ def test_versions_agree(tracked: list[Path]) -> None:
     assert version is not None
     assert f"version: {version[1]}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"## [{version[1]}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_every_imported_package_is_declared() -> None:
+    """A package that another one happens to bring may be gone with that one's next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    requirements = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
+    declared = {re.split(r"[<>=\[;]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+    homes = metadata.packages_distributions()
+    undeclared = {
+        f"{module.name}:{line} {name}"
+        for module in modules()
+        for name, _, line in imports(module.tree)
+        if (top := name.split(".")[0]) not in (*sys.stdlib_module_names, "glioscope")
+        and not {home.lower().replace("_", "-") for home in homes.get(top, [top])} & declared
+    }
+    assert not undeclared
+
+
+def test_the_licence_files_are_there_and_name_what_is_bundled() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(project["license"].split(" AND ")) == {"Apache-2.0", "MIT", "BSD-2-Clause"}
+    first_lines = {name: (ROOT / name).read_text("utf-8") for name in project["license-files"]}
+    assert any("MIT License" in text for text in first_lines.values())
+    assert any("NiiVue" in text for text in first_lines.values())
