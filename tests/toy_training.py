@@ -34,6 +34,17 @@ SETTINGS = FoldSettings(
 )
 
 
+SMALL = (
+    "network.widths=[4, 8]",
+    "network.blocks=[1, 1]",
+    "training.steps=1",
+    "training.folds=2",
+    "training.learning_rate=0.0",
+    "training.precision=fp32",
+)
+"""Settings, as on the command line, of a run that ends at once."""
+
+
 def toy_case(seed: int, shape: tuple[int, int, int] = (12, 16, 12)) -> PreparedCase:
     """A bright ball in noise: WT, TC and ET are its shells."""
     rng = np.random.default_rng(seed)

@@ -302,7 +302,7 @@ def test_fingerprint_of_a_data_set(tmp_path: Path) -> None:
     assert summary["shapes"] == {"20×24×16": 3}
     assert summary["wt_ml"] is None
     lines = found.as_csv().splitlines()
-    assert lines[1] == "BraTS-GLI-00001-000,BraTS-GLI-00001,t1n t1c t2w t2f,20×24×16,1 1 1,LPS,,,"
-    assert lines[4].startswith('bad,,,,,,,,"case bad: has series.nii.gz')
+    assert lines[1] == "BraTS-GLI-00001-000,BraTS-GLI-00001,t1n t1c t2w t2f,20×24×16,1 1 1,LPS,,,,"
+    assert lines[4].startswith('bad,,,,,,,,,"case bad: has series.nii.gz')
     assert found.as_dict()["cases"][0]["case_id"] == "BraTS-GLI-00001-000"
     assert replace(found, unusable={}, same_images=()).sound

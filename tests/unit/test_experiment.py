@@ -21,16 +21,7 @@ torch = pytest.importorskip("torch")
 from safetensors.numpy import load_file  # noqa: E402
 
 from glioscope.experiment.training import TrainOptions, train_run  # noqa: E402
-from toy_training import toy_case  # noqa: E402
-
-SMALL = (
-    "network.widths=[4, 8]",
-    "network.blocks=[1, 1]",
-    "training.steps=1",
-    "training.folds=2",
-    "training.learning_rate=0.0",
-    "training.precision=fp32",
-)
+from toy_training import SMALL, toy_case  # noqa: E402
 
 
 @pytest.fixture

@@ -18,6 +18,28 @@ from glioscope.training.losses import (  # noqa: E402
 )
 
 
+def test_what_is_not_known_neither_costs_nor_teaches():
+    regions = torch.zeros(2, 3, 1, 1, 4)
+    regions[:, 0] = 1
+    logits = torch.zeros(2, 3, 1, 1, 4, requires_grad=True)
+    known = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    loss = region_loss(logits, regions, known)
+    # log 2, and a Dice of WT of (2 · 8 · ½ + 1) / (8 · ½ + 8 + 1) = 9 / 13
+    assert loss.item() == pytest.approx(math.log(2) + 1 - 9 / 13, abs=1e-6)
+    loss.backward()
+    assert logits.grad[:, 0].abs().min() > 0
+    assert not logits.grad[:, 1:].any()
+    other = regions.clone()
+    other[:, 1:] = 1
+    assert region_loss(logits, other, known).item() == loss.item()
+
+
+def test_all_known_is_the_loss_of_complete_cases():
+    torch.manual_seed(0)
+    logits, regions = torch.randn(2, 3, 2, 2, 2), (torch.rand(2, 3, 2, 2, 2) > 0.5).float()
+    torch.testing.assert_close(region_loss(logits, regions, torch.ones(2, 3)), region_loss(logits, regions))
+
+
 def regions_of(classes):
     """(k,) class numbers, 1 NCR, 2 ED, 3 ET, as regions (1, 3, 1, 1, k)."""
     classes = torch.tensor(classes)
@@ -70,7 +92,7 @@ def test_the_right_answer_costs_next_to_nothing(name):
     loss = build_loss(LossConfig(name=name), "labels")
     regions = regions_of([0, 1, 2, 3, 0])
     logits = torch.nn.functional.one_hot(classes_from_regions(regions), 4).movedim(-1, 1) * 40.0
-    assert loss(logits, regions).item() < 1e-3
+    assert loss(logits, regions, None).item() < 1e-3
 
 
 def test_deep_loss_weighs_and_shrinks_the_reference():
@@ -78,7 +100,7 @@ def test_deep_loss_weighs_and_shrinks_the_reference():
     regions[..., 0] = 1  # half of the coarse voxel: rounds to 1
     seen = []
 
-    def loss(logits, reference):
+    def loss(logits, reference, _known):
         seen.append(tuple(reference.shape[2:]))
         return reference.mean() + logits.mean()
 

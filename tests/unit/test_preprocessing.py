@@ -11,7 +11,7 @@ from glioscope.prepare.preprocessing import (
     PreprocessingConfig,
     load_prepared,
     prepare,
-    prepared_tumour_ml,
+    prepared_facts,
     restore,
     save_prepared,
 )
@@ -157,4 +157,7 @@ def test_saved_case_comes_back(tmp_path):
     assert again.native.matches(prepared.native)
     assert again.box == prepared.box
     (tmp_path / "a.npy").unlink()
-    assert prepared_tumour_ml(tmp_path, "a") == pytest.approx(0.001)  # one voxel, and the image is not needed
+    facts = prepared_facts(tmp_path, "a")  # the image is not needed
+    assert facts.volumes_ml["WT"] == pytest.approx(0.001)  # one voxel
+    assert facts.complete
+    assert facts.tumour.shape == (1, 1, 1)

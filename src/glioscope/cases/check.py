@@ -39,6 +39,8 @@ class CaseRecord:
     labels: Mapping[int, int]
     """Label value to voxel count; empty without a reference."""
     wt_ml: float | None
+    known: tuple[str, ...]
+    """Regions that the reference knows, where `dataset.toml` says that it does not know all; else empty."""
     problems: tuple[str, ...]
     """What is wrong, one line each; empty when all is well."""
 
@@ -70,7 +72,8 @@ class Fingerprint:
             "cases": len(self.records),
             "subjects": len({r.subject_id for r in self.records}),
             "unusable": len(self.unusable),
-            "with_reference": len(volumes),
+            "with_reference": sum(bool(r.labels) for r in self.records),
+            "reference_knows": _tally(" ".join(r.known) or "all" for r in self.records if r.labels),
             "sequences": {s: sum(s in r.sequences for r in self.records) for s in SEQUENCES},
             "shapes": _tally("×".join(map(str, r.shape)) for r in self.records if r.shape),
             "spacing_mm": _tally(" ".join(f"{s:g}" for s in r.spacing_mm) for r in self.records if r.spacing_mm),
@@ -105,6 +108,7 @@ class Fingerprint:
             "spacing_mm",
             "orientation",
             "labels",
+            "known",
             "wt_ml",
             "problems",
         )
@@ -128,6 +132,7 @@ def _row(record: CaseRecord) -> dict[str, Any]:
         "spacing_mm": " ".join(f"{s:g}" for s in record.spacing_mm),
         "orientation": record.orientation,
         "labels": " ".join(str(value) for value in record.labels),
+        "known": " ".join(record.known),
         "wt_ml": "" if record.wt_ml is None else f"{record.wt_ml:.3f}",
         "problems": "; ".join(record.problems),
     }
@@ -225,6 +230,8 @@ def _check_reference(
         scheme = scheme_named(case.scheme) if case.scheme else detect_scheme(labels, subject="reference")
     except LabelError as error:
         return labels, None, [str(error)]
+    if case.known and "WT" not in case.known:
+        return labels, None, []
     voxels = sum(labels.get(value, 0) for value in scheme.regions["WT"])
     return labels, voxels * grid.voxel_volume_ml, [] if voxels else ["reference holds no tumour"]
 
@@ -238,5 +245,6 @@ def _record(case: Case, grid: Grid | None, **found: Any) -> CaseRecord:
         shape=grid.shape if grid else (),
         spacing_mm=tuple(round(s, 4) for s in grid.spacing_mm) if grid else (),
         orientation=grid.orientation if grid else "",
+        known=case.known or (),
         **(empty | found),
     )

@@ -4,13 +4,14 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glioscope.cases.known import stated
 from glioscope.errors import CaseError, GeometryError, printable
 from glioscope.files import require_file
 from glioscope.space.grid import MAX_VOXELS, Grid
@@ -49,6 +50,8 @@ class Case:
     reference: VolumeFile | None = None
     scheme: str | None = None
     """Label scheme where the layout tells it (Decathlon), else None: told by the values."""
+    known: tuple[str, ...] | None = None
+    """Regions that the reference knows, where `dataset.toml` says that it does not know all; else None."""
 
     def __post_init__(self) -> None:
         if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\") or printable(self.case_id) != self.case_id:
@@ -233,7 +236,7 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     Raises
     ------
     CaseError
-        The folder does not exist, cannot be listed, or holds no case and no problem.
+        The folder does not exist, cannot be listed, or holds no case and no problem; or its `dataset.toml` is wrong.
     """
     if folder.is_file() and _DECATHLON_FILE.fullmatch(_stem(folder)):
         return (_decathlon_case(folder),), {}
@@ -256,7 +259,15 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     problems |= doubled
     if not cases and not problems:
         raise CaseError(f"{folder}: holds no case; expected NIfTI files such as <case>/<case>-t1c.nii.gz, or DICOM")
-    return tuple(sorted((c for c in cases if c.case_id not in doubled), key=lambda c: c.case_id)), problems
+    usable = sorted((c for c in cases if c.case_id not in doubled), key=lambda c: c.case_id)
+    return _with_statements(usable, folder), problems
+
+
+def _with_statements(cases: Sequence[Case], top: Path) -> tuple[Case, ...]:
+    """Return the cases with the regions that their references know, where a file beside or above them tells."""
+    seen: dict[Path, tuple[str, ...] | None] = {}
+    told = (stated(next(iter(case.sequences.values())).path.parent, top, seen) for case in cases)
+    return tuple(replace(case, known=known) if known else case for case, known in zip(cases, told, strict=True))
 
 
 def _merge_odd_segmentations(

@@ -19,13 +19,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases
+from glioscope.cases.known import require_one_kind
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.files import atomic_path, read_json, sha256_of, write_json
 from glioscope.inference import export_openvino, trained_weights
+from glioscope.labels import REGIONS
 from glioscope.machine import provenance
 from glioscope.model import ModelSpec, read_model, write_model
 from glioscope.model.network import NetworkConfig
-from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, prepared_tumour_ml, save_prepared
+from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, prepared_facts, save_prepared
 from glioscope.runs import Run
 from glioscope.segmentation import default_model
 from glioscope.settings import Config, read_config, settings
@@ -130,8 +132,11 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None,
             f"{len(preprocessing.sequences)}; they must agree"
         )
     cases = _labelled_cases(dataset)
+    partial = _partly_known(cases, rooms.network)
     if not options.resume:
         record = {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)}
+        if partial:
+            record["known_regions"] = {case_id: list(known) for case_id, known in partial.items()}
         if initial is not None:
             record["initial"] = _origin(initial)
         write_json(run.folder / "record.json", record)
@@ -148,6 +153,7 @@ def fold_settings(config: Config) -> FoldSettings:
         augment=settings(AugmentConfig, config, "augment"),
         loss=settings(LossConfig, config, "loss"),
         training=settings(TrainingConfig, config, "training"),
+        sequences=settings(PreprocessingConfig, config, "preprocessing").sequences,
     )
 
 
@@ -209,6 +215,22 @@ def _labelled_cases(dataset: Path) -> list[Case]:
     return labelled
 
 
+def _partly_known(cases: Sequence[Case], network: NetworkConfig) -> dict[str, tuple[str, ...]]:
+    """Return the regions known of each case that does not know all, and say how many there are."""
+    require_one_kind({case.case_id: case.known for case in cases}, REGIONS)
+    partial = {case.case_id: case.known for case in cases if case.known is not None}
+    if not partial:
+        return partial
+    first, known = next(iter(partial.items()))
+    if network.outputs == "labels":
+        raise ConfigError(
+            f"case {first}: its reference knows {', '.join(known)} alone, and a label needs every region; leave such "
+            "cases out, or train with --set network.outputs=regions"
+        )
+    log.warning("%d of %d cases know %s alone: trained on, never held out", len(partial), len(cases), ", ".join(known))
+    return partial
+
+
 def _checksums(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
     def of(case: Case) -> dict[str, str]:
         files = {**case.sequences, **({"seg": case.reference} if case.reference else {})}
@@ -228,7 +250,7 @@ def _prepare_all(
         try:
             if not (folder / f"{case.case_id}.json").is_file():
                 save_prepared(folder, prepare(load_case(case), config))
-            return prepared_tumour_ml(folder, case.case_id)
+            return prepared_facts(folder, case.case_id).volumes_ml.get(REGIONS[0], 0.0)
         except RunError:
             raise
         except GlioscopeError as error:
@@ -252,12 +274,26 @@ def _deal(
     training: TrainingConfig,
     volumes_ml: Mapping[str, float],
 ) -> None:
-    """Write down which case is in which fold, unless an earlier start of this run did."""
+    """Write down which case is in which fold, unless an earlier start of this run did.
+
+    Cases of which only some regions are known could not be scored: each fold trains on them, but on none of a subject
+    that it holds out.
+    """
     if fold == "none":
         run.write_folds([Fold(tuple(sorted(c.case_id for c in cases)), ())])
     elif not run.folds_file.is_file():
-        cases = _without_test(run, cases, training, volumes_ml)
-        run.write_folds(make_folds(cases, count=training.folds, seed=training.seed, volumes_ml=volumes_ml))
+        partial = [case for case in cases if case.known is not None]
+        kept = _without_test(run, [case for case in cases if case.known is None], training, volumes_ml)
+        folds = make_folds(kept, count=training.folds, seed=training.seed, volumes_ml=volumes_ml)
+        subject = {case.case_id: case.subject_id for case in cases}
+        tested = {subject[case_id] for case_id in run.test_cases()}
+        run.write_folds([_with_partial(part, partial, subject, tested) for part in folds])
+
+
+def _with_partial(part: Fold, partial: Sequence[Case], subject: Mapping[str, str], tested: set[str]) -> Fold:
+    away = tested | {subject[case_id] for case_id in part.validation}
+    more = (case.case_id for case in partial if case.subject_id not in away)
+    return Fold(tuple(sorted((*part.train, *more))), part.validation)
 
 
 def _parts(run: Run, fold: int | Literal["all", "none"]) -> list[tuple[int, Fold]]:

@@ -10,7 +10,7 @@ on the native grid voxel for voxel.
 import functools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.cases import SEQUENCES, LoadedCase
+from glioscope.cases import SEQUENCES, Case, LoadedCase
+from glioscope.cases.known import require_known
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.files import atomic_path
-from glioscope.labels import LabelScheme, detect_scheme, labels_from_regions, regions_from_labels, scheme_named
+from glioscope.labels import REGIONS, LabelScheme, detect_scheme, labels_from_regions, regions_from_labels, scheme_named
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
 
 CACHE_SCHEME = "brats2023"
@@ -72,6 +73,8 @@ class PreparedCase:
     """Of the files."""
     reference: NDArray[np.bool_] | None = None
     """(3, i, j, k) WT, TC, ET on `grid`, or None."""
+    known: tuple[str, ...] = REGIONS
+    """Regions that the reference knows; what `reference` holds of the others means nothing."""
 
 
 def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelScheme | None = None) -> PreparedCase:
@@ -118,7 +121,16 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
         whole=whole,
         native=loaded.grid,
         reference=_prepare_reference(loaded, whole, box, scheme),
+        known=_known(loaded.case),
     )
+
+
+def _known(case: Case) -> tuple[str, ...]:
+    """Return the regions that a case's reference knows, outermost first."""
+    if case.known is None:
+        return REGIONS
+    require_known(case.known, REGIONS)
+    return tuple(name for name in REGIONS if name in case.known)
 
 
 def _scan(loaded: LoadedCase, name: str, whole: Grid) -> NDArray[np.float32]:
@@ -252,6 +264,7 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
         "whole": [prepared.whole.shape, prepared.whole.affine.tolist()],
         "native": [prepared.native.shape, prepared.native.affine.tolist()],
         "has_reference": prepared.reference is not None,
+        "known": prepared.known,
     }
     with atomic_path(folder / f"{prepared.case_id}.json") as scratch:  # last: its presence says that all is there
         scratch.write_text(json.dumps(record), encoding="utf-8")
@@ -271,8 +284,27 @@ def _read_reference(folder: Path, case_id: str) -> NDArray[np.bool_]:
     return regions_from_labels(np.load(folder / f"{case_id}.labels.npy"), scheme_named(CACHE_SCHEME))
 
 
-def prepared_tumour_ml(folder: Path, case_id: str) -> float:
-    """Return the volume of the whole tumour of a prepared case that has a reference, without reading its image.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedFacts:
+    """What training needs to know of a prepared case before it reads an image."""
+
+    known: tuple[str, ...]
+    """Regions that its reference knows."""
+    volumes_ml: Mapping[str, float]
+    """By region known."""
+    tumour: Box | None
+    """Of the outermost region known, in voxels of the prepared image; None where there is no tumour."""
+    shape: tuple[int, int, int]
+    """Of the prepared image."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the reference knows every region."""
+        return self.known == REGIONS
+
+
+def prepared_facts(folder: Path, case_id: str) -> PreparedFacts:
+    """Return what is known of a prepared case that has a reference, without reading its image.
 
     Raises
     ------
@@ -281,8 +313,21 @@ def prepared_tumour_ml(folder: Path, case_id: str) -> float:
     """
     with _reading(folder, case_id):
         record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
-        voxels = int(_read_reference(folder, case_id)[0].sum())
-    return voxels * Grid(tuple(record["whole"][0]), np.array(record["whole"][1])).voxel_volume_ml
+        reference = _read_reference(folder, case_id)
+    ml = Grid(tuple(record["whole"][0]), np.array(record["whole"][1])).voxel_volume_ml
+    known = _known_in(record)
+    outermost = reference[REGIONS.index(known[0])]
+    return PreparedFacts(
+        known=known,
+        volumes_ml={name: int(reference[REGIONS.index(name)].sum()) * ml for name in known},
+        tumour=bounding_box(outermost) if outermost.any() else None,
+        shape=outermost.shape,
+    )
+
+
+def _known_in(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the regions that a prepared case's record calls known; those made before this was recorded know all."""
+    return tuple(record.get("known", REGIONS))
 
 
 def load_prepared(folder: Path, case_id: str) -> PreparedCase:
@@ -309,4 +354,5 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
         whole=whole,
         native=Grid(tuple(record["native"][0]), np.array(record["native"][1])),
         reference=reference,
+        known=_known_in(record),
     )

@@ -1,9 +1,12 @@
 """Augmentation in two steps: `draw` all chance from a seeded generator, then `apply` it without any.
 
+    tumours (`lesions`) ──▶ window, rotation, zoom: one resampling ──▶ each sequence (`intensities`) ──▶ brain cut
+
 Applying is deterministic and runs on the image's device, so one code serves CPU and CUDA and a sample can be replayed
-from its seed. Spatial changes are one resampling, together with the step from the stored 1 mm to a coarser stage.
+from its seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from glioscope.cases import SEQUENCES
+from glioscope.training.intensities import ChannelChange, change_channel
+from glioscope.training.lesions import Lesion, Paste, cut_tightly, paste_lesion, take_enhancement
+
 Range = tuple[float, float]
+
+HOSPITAL_SUBSETS = (
+    ("t2f",), ("t1c",), ("t1c", "t2f"), ("t1n", "t1c", "t2f"), ("t1n", "t2w", "t2f"), ("t1c", "t2w", "t2f"),
+    ("t2w", "t2f"), ("t1n", "t1c"),
+)  # fmt: skip
+"""Sequences that come together where some are lacking: protocols without T2 or T1, studies without contrast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,35 +56,58 @@ class AugmentConfig:
     """Chance, per sequence, of a Gaussian blur."""
     low_resolution: float = 0.15
     """Chance, per sequence, of losing resolution along one axis, as thick slices do."""
+    thick_slices: float = 0.12
+    """Chance that all sequences were taken in slices of 3 to 6 mm along one axis."""
+    misregister: float = 0.12
+    """Chance, per sequence, of lying a little off the others."""
+    misregister_mm: float = 1.5
+    """Farthest that a sequence lies off along each axis."""
+    curve: float = 0.15
+    """Chance, per sequence, of any rising curve of intensities, as exports with other windows have."""
+    saturate: float = 0.06
+    """Chance, per sequence, of intensities cut off above, as 8-bit exports do."""
+    tight_brain: float = 0.1
+    """Chance of a brain cut too tightly on half of its surface, by 2 to 5 mm."""
+    paste: float = 0.3
+    """Chance of the lesion of another training case, laid where it lay there."""
+    unenhance: float = 0.06
+    """Chance, in a case that enhances, of taking the enhancement away."""
     drop_sequences: float = 0.25
-    """Chance of showing a proper subset of the sequences, drawn evenly from all of them."""
+    """Chance of showing a proper subset of the sequences."""
+    hospital_subsets: float = 0.5
+    """Share of those that are subsets which hospitals have; the others are drawn evenly from all."""
 
 
-OFF = AugmentConfig(flip=0, spatial=0, gamma=0, contrast=0, bias=0, noise=0, blur=0, low_resolution=0, drop_sequences=0)
+OFF = AugmentConfig(
+    flip=0, spatial=0, gamma=0, contrast=0, bias=0, noise=0, blur=0, low_resolution=0, thick_slices=0, misregister=0,
+    curve=0, saturate=0, tight_brain=0, paste=0, unenhance=0, drop_sequences=0,
+)  # fmt: skip
 """No change at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelChange:
-    """What happens to one sequence; None or 1 means nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Traits:
+    """What the chances of a case hang on."""
 
-    gamma: float | None = None
-    contrast: tuple[float, float] | None = None
-    """(factor, offset)."""
-    bias: tuple[float, ...] | None = None
-    """27 control values, logarithms of the field."""
-    noise: tuple[float, int] | None = None
-    """(standard deviation, seed)."""
-    blur: float | None = None
-    """Sigma in voxels."""
-    low_resolution: tuple[int, int] | None = None
-    """(axis, factor)."""
+    presence: NDArray[np.bool_]
+    """(channel,) which sequences it has; at least one stays."""
+    sequences: tuple[str, ...] = SEQUENCES
+    """What the channels are."""
+    enhancing: int | None = None
+    """The region that enhances, if there is enhancement that could be taken away; else None."""
+    donors: Sequence[str] = ()
+    """Cases whose lesion may be pasted into this one."""
+    spacing_mm: float = 1.0
+    """Of its voxels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentParameters:
     """Everything drawn for one sample."""
 
+    paste: Paste | None = None
+    unenhance: tuple[int, int, int] | None = None
+    """Channels of T1 without and with contrast, and the region that enhances."""
     flip: bool = False
     matrix: tuple[tuple[float, ...], ...] | None = None
     """(3, 3) output voxel offset to input voxel offset, rotation times zoom; None for the identity."""
@@ -82,6 +118,8 @@ class AugmentParameters:
     channels: tuple[ChannelChange, ...] = ()
     presence: tuple[bool, ...] = ()
     """Sequences shown, of those that are there."""
+    tight_brain: tuple[int, int] | None = None
+    """(voxels, seed)."""
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,7 +135,7 @@ def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def draw(
-    config: AugmentConfig, rng: np.random.Generator, *, presence: NDArray[np.bool_], scale: Range | None = None
+    config: AugmentConfig, rng: np.random.Generator, traits: Traits, *, scale: Range | None = None
 ) -> AugmentParameters:
     """Draw one sample's parameters.
 
@@ -105,11 +143,10 @@ def draw(
     ----------
     rng : numpy Generator
         The only source of chance.
-    presence : (channel,) bool
-        Sequences that the case has; at least one stays.
     scale : pair, optional
         Overrides ``config.scale``.
     """
+    paste, unenhance = _draw_paste(config, rng, traits), _draw_unenhance(config, rng, traits)
     matrix = None
     if rng.random() < config.spatial:
         low, high = scale or config.scale
@@ -118,46 +155,113 @@ def draw(
         matrix = tuple(tuple(float(x) for x in row) for row in turn / zoom)
     shift = rng.random(3)
     elastic = (config.elastic_mm, int(rng.integers(2**31))) if rng.random() < config.elastic else None
+    thick = _draw_slices(rng, traits.spacing_mm) if rng.random() < config.thick_slices else None
     return AugmentParameters(
+        paste=paste,
+        unenhance=unenhance,
         flip=bool(rng.random() < config.flip),
         matrix=matrix,
         shift=(float(shift[0]), float(shift[1]), float(shift[2])),
         elastic=elastic,
-        channels=tuple(_draw_channel(config, rng) for _ in presence),
-        presence=_draw_presence(config, rng, presence),
+        channels=tuple(_draw_channel(config, rng, thick, traits.spacing_mm) for _ in traits.presence),
+        presence=_draw_presence(config, rng, traits),
+        tight_brain=_draw_tight_brain(config, rng, traits.spacing_mm),
     )
 
 
-def _draw_channel(config: AugmentConfig, rng: np.random.Generator) -> ChannelChange:
-    chance = rng.random(6) < (
+def _draw_paste(config: AugmentConfig, rng: np.random.Generator, traits: Traits) -> Paste | None:
+    if not traits.donors or rng.random() >= config.paste:
+        return None
+    shift = np.round(rng.normal(0, 6 / traits.spacing_mm, 3)).astype(int)
+    return Paste(
+        donor=traits.donors[int(rng.integers(len(traits.donors)))],
+        mirror=bool(rng.random() < 0.5),
+        shift=(int(shift[0]), int(shift[1]), int(shift[2])),
+        grow=int(rng.integers(1, 4)),
+        match=float(rng.uniform(0.4, 1)),
+    )
+
+
+def _draw_unenhance(config: AugmentConfig, rng: np.random.Generator, traits: Traits) -> tuple[int, int, int] | None:
+    there = {name for name, shown in zip(traits.sequences, traits.presence, strict=True) if shown}
+    if traits.enhancing is None or not {"t1n", "t1c"} <= there or rng.random() >= config.unenhance:
+        return None
+    return traits.sequences.index("t1n"), traits.sequences.index("t1c"), traits.enhancing
+
+
+def _draw_slices(rng: np.random.Generator, spacing_mm: float) -> tuple[int, int]:
+    """Draw an axis and how many voxels make a slice of 3 to 6 mm."""
+    return int(rng.integers(3)), max(2, round(rng.uniform(3, 6) / spacing_mm))
+
+
+def _draw_channel(
+    config: AugmentConfig, rng: np.random.Generator, thick: tuple[int, int] | None, spacing_mm: float
+) -> ChannelChange:
+    """Draw one sequence's changes; `thick` is the slices that all of them share."""
+    chance = rng.random(9) < (
         config.gamma,
         config.contrast,
         config.bias,
         config.noise,
         config.blur,
         config.low_resolution,
+        config.misregister,
+        config.curve,
+        config.saturate,
     )
+    thin = (int(rng.integers(3)), int(rng.integers(2, 5))) if chance[5] else None
+    off = rng.uniform(-1, 1, 3) * config.misregister_mm / spacing_mm
     return ChannelChange(
         gamma=float(np.exp(rng.uniform(-0.4, 0.4))) if chance[0] else None,
         contrast=(float(rng.uniform(0.75, 1.3)), float(rng.normal(0, 0.15))) if chance[1] else None,
         bias=tuple(float(x) for x in rng.normal(0, 0.2, 27)) if chance[2] else None,
         noise=(float(rng.uniform(0.02, 0.25)), int(rng.integers(2**31))) if chance[3] else None,
         blur=float(rng.uniform(0.4, 1.0)) if chance[4] else None,
-        low_resolution=(int(rng.integers(3)), int(rng.integers(2, 5))) if chance[5] else None,
+        low_resolution=thick or thin,
+        shift=(float(off[0]), float(off[1]), float(off[2])) if chance[6] else None,
+        curve=_draw_curve(rng) if chance[7] else None,
+        ceiling=float(rng.uniform(1.5, 3.5)) if chance[8] else None,
     )
 
 
-def _draw_presence(config: AugmentConfig, rng: np.random.Generator, presence: NDArray[np.bool_]) -> tuple[bool, ...]:
-    there = np.flatnonzero(presence)
-    kept = np.array(presence, bool)
+def _draw_curve(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
+    """Draw a rising line through three points, never farther from the diagonal than half of what could be."""
+    x = np.sort(rng.random(3))
+    y = 0.5 * np.sort(rng.random(3)) + 0.5 * x
+    return ((0.0, 0.0), *((float(a), float(b)) for a, b in zip(x, y, strict=True)), (1.0, 1.0))
+
+
+def _draw_tight_brain(config: AugmentConfig, rng: np.random.Generator, spacing_mm: float) -> tuple[int, int] | None:
+    if rng.random() >= config.tight_brain:
+        return None
+    return max(1, round(rng.uniform(2, 5) / spacing_mm)), int(rng.integers(2**31))
+
+
+def _draw_presence(config: AugmentConfig, rng: np.random.Generator, traits: Traits) -> tuple[bool, ...]:
+    there = np.flatnonzero(traits.presence)
+    kept = np.array(traits.presence, bool)
     if len(there) > 1 and rng.random() < config.drop_sequences:
+        usual = _hospital_subsets(traits)
+        if usual and rng.random() < config.hospital_subsets:
+            return usual[int(rng.integers(len(usual)))]
         code = int(rng.integers(1, 2 ** len(there) - 1))  # any subset but the empty and the full one
         kept[there] = [(code >> bit) & 1 for bit in range(len(there))]
     return tuple(bool(k) for k in kept)
 
 
+def _hospital_subsets(traits: Traits) -> list[tuple[bool, ...]]:
+    """Return the subsets that hospitals have which are proper ones of what the case has."""
+    there = {name for name, shown in zip(traits.sequences, traits.presence, strict=True) if shown}
+    return [tuple(n in subset for n in traits.sequences) for subset in HOSPITAL_SUBSETS if set(subset) < there]
+
+
 def apply(
-    image: Tensor, regions: Tensor, parameters: AugmentParameters, *, shape: tuple[int, int, int]
+    image: Tensor,
+    regions: Tensor,
+    parameters: AugmentParameters,
+    *,
+    shape: tuple[int, int, int],
+    lesion: Lesion | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Apply what was drawn.
 
@@ -169,6 +273,8 @@ def apply(
         0 to 1.
     shape : 3 ints
         Of the result: the window is cut from, or padded around, the input.
+    lesion : Lesion, optional
+        Of the donor that was drawn, at the image's spacing; without it nothing is pasted.
 
     Returns
     -------
@@ -176,15 +282,23 @@ def apply(
     regions : (r, *shape) float, 0 or 1
     presence : (c,) float, 0 or 1
     """
+    if parameters.unenhance is not None:
+        plain, contrast, enhancing = parameters.unenhance
+        image, regions = take_enhancement(image, regions, plain=plain, contrast=contrast, enhancing=enhancing)
+    if parameters.paste is not None and lesion is not None:
+        image, regions = paste_lesion(image, regions, lesion, parameters.paste)
     image, regions = _window(image, regions, parameters, shape)
     if parameters.flip:
         image, regions = image.flip(1), regions.flip(1)
     shown = torch.tensor(parameters.presence, dtype=image.dtype, device=image.device)
     channels = [
-        _change(channel, change) if show else torch.zeros_like(channel)
+        change_channel(channel, change) if show else torch.zeros_like(channel)
         for channel, change, show in zip(image, parameters.channels, parameters.presence, strict=True)
     ]
-    return torch.stack(channels), (regions >= 0.5).to(image.dtype), shown
+    image, regions = torch.stack(channels), (regions >= 0.5).to(image.dtype)
+    if parameters.tight_brain is not None:
+        image, regions = cut_tightly(image, regions, *parameters.tight_brain)
+    return image, regions, shown
 
 
 def _window(
@@ -234,48 +348,3 @@ def _cut(x: Tensor, start: list[int], shape: tuple[int, int, int]) -> Tensor:
         index.append(slice(max(a, 0), min(a + m, n)))
         pad = [max(-a, 0), max(a + m - n, 0), *pad]
     return functional.pad(x[tuple(index)], pad)
-
-
-def _change(x: Tensor, change: ChannelChange) -> Tensor:
-    """Change one sequence (i, j, k) inside the brain; the background stays 0."""
-    brain = x != 0
-    if change.blur is not None:
-        x = _blur(x, change.blur)
-    if change.low_resolution is not None:
-        x = _coarsen(x, *change.low_resolution)
-    if change.bias is not None or change.gamma is not None:  # both act on intensities counted from the darkest voxel
-        low, high = float(x.min()), float(x.max())
-        y = (x - low) / max(high - low, 1e-6)
-        if change.gamma is not None:
-            y = y.clamp(0, 1) ** change.gamma
-        if change.bias is not None:
-            control = torch.tensor(change.bias, dtype=x.dtype, device=x.device).reshape(1, 1, 3, 3, 3)
-            y = y * functional.interpolate(control, size=x.shape, mode="trilinear", align_corners=True)[0, 0].exp()
-        x = y * (high - low) + low
-    if change.contrast is not None:
-        factor, offset = change.contrast
-        x = x * factor + offset
-    if change.noise is not None:
-        deviation, seed = change.noise
-        generator = torch.Generator(device=x.device).manual_seed(seed)
-        x = x + deviation * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-    return x * brain
-
-
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    radius = max(1, round(3 * sigma))
-    line = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device) / sigma) ** 2)
-    line = line / line.sum()
-    y = x[None, None]
-    for axis in range(3):
-        size, pad = [1, 1, 1], [0, 0, 0]
-        size[axis], pad[axis] = len(line), radius
-        y = functional.conv3d(y, line.reshape(1, 1, *size), padding=pad)
-    return y[0, 0]
-
-
-def _coarsen(x: Tensor, axis: int, factor: int) -> Tensor:
-    size = list(x.shape)
-    size[axis] = max(2, size[axis] // factor)
-    coarse = functional.interpolate(x[None, None], size=size, mode="area")
-    return functional.interpolate(coarse, size=x.shape, mode="trilinear", align_corners=False)[0, 0]

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from glioscope.errors import RunError
 from glioscope.files import remove_scratch
+from glioscope.training.choosing import held_out, usable
 from glioscope.training.losses import build_loss
 from glioscope.training.records import History, glimpses, load, row_of, save, tensorboard
-from glioscope.training.samples import Samples, held_out, stacked, usable
+from glioscope.training.samples import Samples
 from glioscope.training.settings import (
     FoldFiles,
     FoldSettings,
@@ -72,17 +73,17 @@ def train_fold(
     checkpoint = files.folder / "last.pt"
     if resume and checkpoint.is_file():
         load(state, checkpoint)
-    names, validation = usable(files, settings), held_out(files, settings, team)
+    facts, validation = usable(files, settings), held_out(files, settings, team)
     record = _recorder(files.folder, state.step) if team.first else lambda _row: None
     show = glimpses(files.folder / "samples", state) if team.first else lambda *_: None
     loss = build_loss(config.loss, config.network.outputs)
     saved = time.monotonic()
-    samples = Samples(names, files, config, team, state.device)
+    samples = Samples(facts, files, config, team, state.device)
     with _kept(state, checkpoint, team), _closing(samples):
         while (done := _fraction(state, settings, minutes)) < 1 and not _stopped(state, settings):
             began = time.monotonic()
             stage, rate = stage_at(settings.stages, done), learning_rate(settings, done)
-            batch = stacked(samples.take(state.step, stage), settings.batch, team)
+            batch = samples.take(state.step, stage)
             samples.foresee(state.step + 1, stage)
             values = take_step(state, batch, rate, loss, config, team)
             state.running.append(values)
@@ -90,7 +91,7 @@ def train_fold(
             now = _fraction(state, settings, minutes)
             validated = bool(files.validation) and _due(done, now, settings.validations)
             if validated or state.step % REPORT_STEPS == 0 or now >= 1:
-                row = row_of(state, stage, rate, len(names) / settings.batch)
+                row = row_of(state, stage, rate, len(facts) / settings.batch)
                 state.running.clear()
                 if validated:
                     row |= validate(state, validation, stage, loss, config.network.divisor, team, show)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits, regions) to a scalar; regions are (b, 3, i, j, k), WT, TC, ET, 0 or 1."""
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(logits, regions, known) to a scalar; regions are (b, r, i, j, k), 0 or 1, such as WT, TC, ET; known is (b, r), 1
+where the reference knows the region, or None where it knows all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +47,20 @@ def soft_dice(probabilities: Tensor, reference: Tensor, *, smooth: float = 1.0) 
     return (2 * overlap + smooth) / (probabilities.sum(axes) + reference.sum(axes) + smooth)
 
 
-def region_loss(logits: Tensor, regions: Tensor) -> Tensor:
-    """Return binary cross-entropy plus one minus mean soft Dice, for region logits (b, 3, i, j, k)."""
+def region_loss(logits: Tensor, regions: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return binary cross-entropy plus one minus mean soft Dice, for region logits (b, r, i, j, k).
+
+    Both are means over the regions known; what `regions` holds of the others has no effect.
+    """
     logits = logits.float()
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, regions)
-    return cross_entropy + 1 - soft_dice(torch.sigmoid(logits), regions).mean()
+    if known is None:
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, regions)
+        return cross_entropy + 1 - soft_dice(torch.sigmoid(logits), regions).mean()
+    each = functional.binary_cross_entropy_with_logits(logits, regions, reduction="none").mean((2, 3, 4))
+    mask = known[:, :, None, None, None]
+    dice = soft_dice(torch.sigmoid(logits) * mask, regions * mask)
+    told = known.amax(0)
+    return (each * known).sum() / known.sum() + 1 - (dice * told).sum() / told.sum()
 
 
 def _one_hot(regions: Tensor) -> Tensor:
@@ -83,14 +93,20 @@ def build_loss(config: LossConfig, outputs: Literal["regions", "labels"]) -> Los
     """Return the loss for a kind of network output."""
     if outputs == "regions":
         return region_loss
-    return {
+    of_labels: Callable[[Tensor, Tensor], Tensor] = {
         "dice+cross-entropy": label_dice_cross_entropy,
         "cross-entropy": label_cross_entropy,
         "dice+focal": dice_focal,
     }[config.name]
 
+    def complete(logits: Tensor, regions: Tensor, known: Tensor | None) -> Tensor:
+        assert known is None  # `samples.usable` refuses such cases: a label says something of every region
+        return of_labels(logits, regions)
 
-def deep_loss(loss: Loss, outputs: list[Tensor], regions: Tensor, weight: float) -> Tensor:
+    return complete
+
+
+def deep_loss(loss: Loss, outputs: list[Tensor], regions: Tensor, weight: float, known: Tensor | None = None) -> Tensor:
     """Return the weighted mean loss of outputs from fine to coarse.
 
     The reference of a coarser output is the share of each region in its voxels, rounded: small tumours fade there and
@@ -105,6 +121,6 @@ def deep_loss(loss: Loss, outputs: list[Tensor], regions: Tensor, weight: float)
         reference = regions
         if logits.shape[2:] != regions.shape[2:]:
             reference = (functional.interpolate(regions, size=logits.shape[2:], mode="area") >= 0.5).to(regions.dtype)
-        total = total + factor * loss(logits, reference)
+        total = total + factor * loss(logits, reference, known)
         weights += factor
     return total / weights

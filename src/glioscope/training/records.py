@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from glioscope.errors import RunError
 from glioscope.files import atomic_path, remove_scratch, write_text
 from glioscope.runs import Glimpse
 from glioscope.training.settings import Stage
-from glioscope.training.steps import Show, State
+from glioscope.training.steps import Show, State, mean_of
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -72,7 +71,7 @@ def glimpses(folder: Path, state: State) -> Show:
 
 def row_of(state: State, stage: Stage, rate: float, steps_per_epoch: float) -> dict[str, float]:
     """Return the row of the history that sums up the steps since the last one."""
-    loss, dice, accuracy = np.mean(state.running, axis=0)
+    loss, dice, accuracy = (mean_of(column) for column in zip(*state.running, strict=True))
     return {
         "step": state.step,
         "epoch": state.step / steps_per_epoch,

@@ -3,12 +3,11 @@
 Therefore the next batch can be drawn in a thread while the network works on this one, and nothing changes by it.
 """
 
-import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,34 +15,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glioscope.errors import ConfigError
-from glioscope.prepare.preprocessing import PreparedCase, load_prepared
-from glioscope.space.grid import Box, cut
+from glioscope.labels import REGIONS
+from glioscope.prepare.preprocessing import PreparedCase, PreparedFacts, load_prepared
 from glioscope.training import augment
-from glioscope.training.settings import FoldFiles, FoldSettings, Stage, TrainingConfig
+from glioscope.training.augment import Traits
+from glioscope.training.choosing import donors, draw_weights, drawn_order, window_of
+from glioscope.training.lesions import Lesion, lesion_of
+from glioscope.training.settings import FoldFiles, FoldSettings, Stage
 from glioscope.training.team import Team
-
-log = logging.getLogger(__name__)
-
-NOTEBOOK_WINDOW = Box((56, 56, 13), (184, 184, 141))
-"""Of a 240×240×155 BraTS volume; the same voxels whether i and j are stored as LPS or RAS."""
 
 COARSE_BYTES = 2 * 1024**3
 """Cases held in memory in a stage coarser than 1 mm: 150 at 2 mm. Those that do not fit are read each time."""
+CARD_SHARE = 0.6
+"""Of a card's free memory, for cases held there at any spacing: 110 cases at 1 mm are 3 GB."""
 
-Sample = tuple[Tensor, Tensor, Tensor]
-"""Image (c, i, j, k), regions (3, i, j, k), presence (c,); of a batch each with one axis more in front."""
+
+MINIMUM_ENHANCING_ML = 0.5
+"""Enhancement below this is not taken away: hardly anything would change."""
 
 
-def window_of(case: PreparedCase, kind: Literal["brain", "notebook"]) -> PreparedCase:
-    """Return the case as it is, or its notebook window (inside a grid of another size: as far from the centre)."""
-    if kind == "brain":
-        return case
-    centre = (np.array(case.whole.shape) - (240, 240, 155)) // 2
-    start = np.array(NOTEBOOK_WINDOW.start) + centre - np.array(case.box.start)
-    box = Box(tuple(int(x) for x in start), tuple(int(x) for x in start + 128))  # type: ignore[arg-type]
-    assert case.reference is not None
-    return replace(case, image=cut(case.image, box), reference=cut(case.reference, box))
+class Sample(NamedTuple):
+    """What the network gets of a case, and what it should say."""
+
+    image: Tensor
+    """(c, i, j, k)."""
+    regions: Tensor
+    """(r, i, j, k), 0 or 1."""
+    presence: Tensor
+    """(c,), 0 or 1."""
+    known: Tensor | None
+    """(r,), 1 where `regions` tells the truth; None where it does everywhere."""
 
 
 def at_stage(case: PreparedCase, stage: Stage, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -80,20 +81,38 @@ class _Source:
         """Bytes."""
         return self.image.nbytes + self.regions.nbytes
 
+    def halved(self) -> "_Source":
+        """Return it as the file holds it: images are float16 there, references are yes or no."""
+        return _Source(self.image.half(), self.regions.bool(), self.presence)
+
+    def full(self) -> "_Source":
+        """Return it as it is augmented."""
+        return _Source(self.image.float(), self.regions.float(), self.presence)
+
 
 class Samples:
     """The samples of each step, one step drawn ahead; to be closed at the end.
 
+    On a card the thread that draws has a stream of its own, so that its work runs beside the network's.
+
     Parameters
     ----------
-    names : sequence of str
-        Training cases.
+    facts : mapping
+        Training cases with what is known of each.
     """
 
     def __init__(
-        self, names: Sequence[str], files: FoldFiles, config: FoldSettings, team: Team, device: torch.device
+        self,
+        facts: Mapping[str, PreparedFacts],
+        files: FoldFiles,
+        config: FoldSettings,
+        team: Team,
+        device: torch.device,
     ) -> None:
-        self._names = names
+        self._names = sorted(facts)
+        self._facts = facts
+        self._donors = donors(facts, config.augment)
+        self._weights = draw_weights([facts[name] for name in self._names], config.training)
         self._prepared = files.prepared
         self._config = config
         self._part = team.part(config.training.batch)
@@ -101,14 +120,23 @@ class Samples:
         # One thread draws every batch, also one that was not foreseen: the same code on the same threads each time.
         self._thread = ThreadPoolExecutor(1, "samples")
         self._ahead: tuple[tuple[int, Stage], Future[list[Sample]]] | None = None
-        self._coarse: dict[tuple[str, int], _Source] = {}  # by case and spacing
+        self._kept: dict[tuple[str, int], _Source] = {}  # by case and spacing
+        self._lesions: dict[tuple[str, int], Lesion | None] = {}
+        self._on_card = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if self._on_card else None
+        self._room = int(CARD_SHARE * torch.cuda.mem_get_info(device)[0]) if self._on_card else COARSE_BYTES
 
     def take(self, step: int, stage: Stage) -> list[Sample]:
         """Return this member's samples of a step."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != (step, stage):
-            return self._thread.submit(self._draw, step, stage).result()
-        return ahead[1].result()
+            samples = self._thread.submit(self._draw, step, stage).result()
+        else:
+            samples = ahead[1].result()
+        if self._on_card:  # their memory is the other stream's, which must not take it back while this one reads
+            for part in (part for sample in samples for part in sample if part is not None):
+                part.record_stream(torch.cuda.current_stream(self._device))
+        return samples
 
     def foresee(self, step: int, stage: Stage) -> None:
         """Begin to draw the samples of a step that will probably be taken next."""
@@ -119,79 +147,66 @@ class Samples:
         self._thread.shutdown(cancel_futures=True)
 
     def _draw(self, step: int, stage: Stage) -> list[Sample]:
-        settings, names = self._config.training, self._names
-        samples = []
-        for position in (step * settings.batch + index for index in self._part):
-            epoch, index = divmod(position, len(names))
-            order = np.random.default_rng([settings.seed, 1, epoch]).permutation(len(names))
-            rng = np.random.default_rng([settings.seed, 2, position])
-            source = self._source(names[order[index]], stage)
-            parameters = augment.draw(self._config.augment, rng, presence=source.presence, scale=stage.scale)
-            shape = stage.patch or padded(source.image.shape[1:], self._config.network.divisor)
-            samples.append(augment.apply(source.image, source.regions, parameters, shape=shape))
+        if self._stream is None:
+            return [self._sample(step * self._config.training.batch + index, stage) for index in self._part]
+        with torch.cuda.stream(self._stream):
+            samples = [self._sample(step * self._config.training.batch + index, stage) for index in self._part]
+            self._stream.synchronize()
         return samples
+
+    def _sample(self, position: int, stage: Stage) -> Sample:
+        seed = self._config.training.seed
+        epoch, index = divmod(position, len(self._names))
+        name = self._names[drawn_order(self._weights, np.random.default_rng([seed, 1, epoch]))[index]]
+        source = self._source(name, stage).full()
+        traits = self._traits(name, source.presence, stage)
+        rng = np.random.default_rng([seed, 2, position])
+        parameters = augment.draw(self._config.augment, rng, traits, scale=stage.scale)
+        lesion = self._lesion(parameters.paste.donor, stage) if parameters.paste else None
+        shape = stage.patch or padded(source.image.shape[1:], self._config.network.divisor)
+        image, regions, presence = augment.apply(source.image, source.regions, parameters, shape=shape, lesion=lesion)
+        return Sample(image, regions, presence, self._known(name))
+
+    def _traits(self, name: str, presence: NDArray[np.bool_], stage: Stage) -> Traits:
+        facts = self._facts[name]
+        return Traits(
+            presence=presence,
+            sequences=self._config.sequences,
+            enhancing=REGIONS.index("ET") if facts.volumes_ml.get("ET", 0) > MINIMUM_ENHANCING_ML else None,
+            donors=[donor for donor in self._donors if donor != name] if facts.complete else (),
+            spacing_mm=stage.spacing_mm,
+        )
+
+    def _known(self, name: str) -> Tensor | None:
+        facts = self._facts[name]
+        if facts.complete:
+            return None
+        return torch.tensor([float(region in facts.known) for region in REGIONS], device=self._device)
 
     def _source(self, name: str, stage: Stage) -> _Source:
         """Read a case, or take it from memory: averaging it down costs more than a coarse sample's augmentation."""
         key = name, stage.spacing_mm
-        if key in self._coarse:
-            return self._coarse[key]
+        if key in self._kept:
+            return self._kept[key]
         case = window_of(load_prepared(self._prepared, name), self._config.training.window)
         source = _Source(*at_stage(case, stage, self._device), case.presence)
-        if stage.spacing_mm > 1:
-            for old in [old for old in self._coarse if old[1] != stage.spacing_mm]:
-                del self._coarse[old]
-            if sum(kept.size for kept in self._coarse.values()) + source.size <= COARSE_BYTES:
-                self._coarse[key] = source
+        if self._on_card or stage.spacing_mm > 1:
+            for old in [old for old in self._kept if old[1] != stage.spacing_mm]:
+                del self._kept[old]
+            kept = source if stage.spacing_mm > 1 else source.halved()
+            if sum(held.size for held in self._kept.values()) + kept.size <= self._room:
+                self._kept[key] = kept
         return source
 
-
-def stacked(samples: Sequence[Sample], batch: int, team: Team) -> Sample:
-    """Return samples as one batch; windows as large as each brain are first padded to the largest of all members."""
-    if batch > 1:
-        own = [int(n) for n in np.max([image.shape[1:] for image, _, _ in samples], axis=0)]
-        largest = team.largest(own)
-        samples = [(_grown(i, largest), _grown(r, largest), p) for i, r, p in samples]
-    images, regions, presence = zip(*samples, strict=True)
-    return torch.stack(images), torch.stack(regions), torch.stack(presence)
-
-
-def _grown(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    pad = [amount for n, m in zip(x.shape[:0:-1], shape[::-1], strict=True) for amount in (0, m - n)]
-    return functional.pad(x, pad)
-
-
-def usable(files: FoldFiles, settings: TrainingConfig) -> list[str]:
-    """Return the training cases with enough tumour in their window.
-
-    Raises
-    ------
-    ConfigError
-        None is left.
-    """
-    kept = []
-    for name in sorted(files.train):
-        if settings.minimum_tumour > 0:
-            case = window_of(load_prepared(files.prepared, name), settings.window)
-            assert case.reference is not None
-            if case.reference[0].mean() < settings.minimum_tumour:
-                log.info("case %s: below %g tumour in its window; left out of training", name, settings.minimum_tumour)
-                continue
-        kept.append(name)
-    if not kept:
-        raise ConfigError("no training case is left; lower training.minimum_tumour or give more cases")
-    return kept
-
-
-def held_out(files: FoldFiles, settings: TrainingConfig, team: Team) -> Sequence[PreparedCase]:
-    """Return this member's share of the cases validated in training, which are evenly spread over the names."""
-    names = _spread(files.validation, settings.validation_cases)
-    return [window_of(load_prepared(files.prepared, name), settings.window) for name in team.share(names)]
-
-
-def _spread(names: Sequence[str], count: int) -> list[str]:
-    """Return `count` of the names, evenly spread."""
-    ordered = sorted(names)
-    if len(ordered) <= count:
-        return ordered
-    return [ordered[round(i * (len(ordered) - 1) / max(1, count - 1))] for i in range(count)]
+    def _lesion(self, name: str, stage: Stage) -> Lesion | None:
+        """Return the lesion of a donor; in a coarse stage it is kept, and the case is not needed again for it."""
+        key = name, stage.spacing_mm
+        if key in self._lesions:
+            return self._lesions[key]
+        source = self._source(name, stage).full()
+        lesion = lesion_of(source.image, source.regions)
+        if self._on_card or stage.spacing_mm > 1:
+            for old in [old for old in self._lesions if old[1] != stage.spacing_mm]:
+                del self._lesions[old]
+            self._lesions[key] = lesion
+        return lesion

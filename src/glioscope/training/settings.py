@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
 from glioscope.model.network import NetworkConfig
 from glioscope.training.augment import AugmentConfig
@@ -35,7 +36,11 @@ class TrainingConfig:
     stages: tuple[Stage, ...] = (Stage(),)
     """From first to last."""
     batch: int = 1
-    """Samples per step."""
+    """Samples per step: each goes through the network alone, so memory does not grow with them."""
+    hard_cases: float = 1.0
+    """How many times as often a hard case is drawn: one with a small core, or a core that hardly enhances."""
+    partial_cases: float = 0.4
+    """How many times as often a case is drawn of which only some regions are known."""
     window: Literal["brain", "notebook"] = "brain"
     """`notebook`: the fixed crop [56:184, 56:184, 13:141]."""
     minimum_tumour: float = 0.0
@@ -72,6 +77,9 @@ class TrainingConfig:
             raise ConfigError(f"training.stages have shares {[s.share for s in self.stages]}; they must add up to 1")
         if self.steps < 1 or self.batch < 1:
             raise ConfigError(f"training.steps is {self.steps} and batch {self.batch}; both must be at least 1")
+        for name, value in (("hard_cases", self.hard_cases), ("partial_cases", self.partial_cases)):
+            if not 0 < value < math.inf:
+                raise ConfigError(f"training.{name} is {value}; it must be above 0 (1 draws such cases as often)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,8 @@ class FoldSettings:
     augment: AugmentConfig
     loss: LossConfig
     training: TrainingConfig
+    sequences: tuple[str, ...] = SEQUENCES
+    """What the input channels are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

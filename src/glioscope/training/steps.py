@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -15,6 +15,7 @@ from glioscope.machine import has_bf16
 from glioscope.model.network import NetworkConfig, StandardUNet, build
 from glioscope.prepare.preprocessing import PreparedCase
 from glioscope.training import augment
+from glioscope.training.intensities import ChannelChange
 from glioscope.training.losses import Loss, classes_from_regions, deep_loss
 from glioscope.training.muon import Muon
 from glioscope.training.samples import Sample, at_stage, padded
@@ -143,23 +144,21 @@ def forward(network: nn.Module, image: Tensor, presence: Tensor, precision: str,
 
 
 def take_step(
-    state: State, batch: Sample, rate: float, loss: Loss, config: FoldSettings, team: Team
+    state: State, samples: Sequence[Sample], rate: float, loss: Loss, config: FoldSettings, team: Team
 ) -> tuple[float, float, float]:
-    """Take one optimiser step; return loss, Dice and accuracy of the whole batch.
+    """Take one optimiser step; return the mean loss, Dice and accuracy of the whole batch.
+
+    The step is along the mean of the gradients of the samples, each of which goes through the network alone.
 
     From the first change of a weight on `state.whole` is False; the caller sets it again when all that belongs to the
     step is done.
     """
-    settings, weight = config.training, config.loss.deep_supervision
-    image, regions, presence = batch
+    settings = config.training
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     torch.manual_seed(settings.seed * 1_000_003 + state.step + (team.rank << 40))  # dropout
-    outputs = [team.whole(part) for part in state.outputs(image, presence)]
-    regions = team.whole(regions)
-    value = deep_loss(loss, outputs, regions, weight)
     state.optimiser.zero_grad(set_to_none=True)
-    (value * team.count).backward()  # each has the gradient of its part; DDP averages
+    rows = [_gradient(state, sample, loss, config.loss.deep_supervision, len(samples)) for sample in samples]
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip or math.inf)
     state.whole = False
     if torch.isfinite(norm):
@@ -168,9 +167,28 @@ def take_step(
         log.warning("step %d: gradient is not finite; the step is skipped", state.step)
     state.step += 1
     _update_average(state.average, state.network, settings.ema, state.step)
+    mean, dice, accuracy = (mean_of(column) for column in zip(*team.collected(rows), strict=True))
+    return mean, dice, accuracy
+
+
+def _gradient(state: State, sample: Sample, loss: Loss, deep: float, count: int) -> tuple[float, float, float]:
+    """Add a sample's part of the gradient; return its loss, Dice of the regions known, and accuracy."""
+    regions, known = sample.regions[None], None if sample.known is None else sample.known[None]
+    outputs = state.outputs(sample.image[None], sample.presence[None])
+    value = deep_loss(loss, outputs, regions, deep, known)
+    (value / count).backward()  # DDP averages over the members
     with torch.no_grad():
         scores, accuracy, _ = _dice_and_accuracy(outputs[0].float(), regions)
-    return float(value.detach()), float(scores.nan_to_num(1.0).mean()), float(accuracy)
+        scores = scores.nan_to_num(1.0)
+        if known is None:
+            return float(value.detach()), float(scores.mean()), float(accuracy)
+        return float(value.detach()), float((scores * known[0]).sum() / known.sum()), math.nan
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """Return the mean of what is not nan; nan if that is nothing."""
+    there = [value for value in values if not math.isnan(value)]
+    return sum(there) / len(there) if there else math.nan
 
 
 def _update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
@@ -215,13 +233,13 @@ def validate(
         for number, case in enumerate(cases):
             image, regions = at_stage(case, stage, state.device)
             plain = augment.AugmentParameters(
-                channels=(augment.ChannelChange(),) * len(image), presence=tuple(bool(p) for p in case.presence)
+                channels=(ChannelChange(),) * len(image), presence=tuple(bool(p) for p in case.presence)
             )
             image, regions, presence = augment.apply(image, regions, plain, shape=padded(image.shape[1:], divisor))
             logits = forward(network, image[None], presence[None], state.precision, deep=False)[0].float()
             scores, accuracy, predicted = _dice_and_accuracy(logits, regions[None])
             dice = scores.nan_to_num(1.0).tolist()
-            rows.append((float(loss(logits, regions[None])), *dice, float(accuracy)))
+            rows.append((float(loss(logits, regions[None], None)), *dice, float(accuracy)))
             if number < SHOWN_CASES:
                 show(case.case_id, stage, image, regions, predicted[0])
     network.train()

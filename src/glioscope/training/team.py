@@ -1,8 +1,8 @@
 """Several devices on one training, through torch's own data parallelism (DDP) under `torchrun`.
 
-Each process, a *member*, computes its part of every batch. The logits are then gathered, so that the loss is that of
-the whole batch, whatever the loss: Dice sums over the batch, and a mean of the members' own Dice would be another loss.
-A training on two devices therefore follows that on one with the same batch; only the order of sums differs.
+Each process, a *member*, computes its part of every batch, sample by sample, and the gradients are averaged. The loss
+of a batch is the mean of its samples' losses, so a training on two devices follows that on one with the same batch;
+only the order of sums differs.
 """
 
 import os
@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from glioscope.errors import ConfigError
@@ -84,24 +84,6 @@ class Team:
         distributed.all_gather_object(shares, list(mine))
         longest = max(map(len, shares))
         return [share[i] for i in range(longest) for share in shares if i < len(share)]
-
-    def largest(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Return the largest extent along each axis over all members."""
-        if self.count == 1:
-            return tuple(shape)
-        shapes: list[list[int]] = [[] for _ in range(self.count)]
-        distributed.all_gather_object(shapes, list(shape))
-        return tuple(max(sizes) for sizes in zip(*shapes, strict=True))
-
-    def whole(self, part: Tensor) -> Tensor:
-        """Return the whole batch of which this member has a part; only that part carries a gradient."""
-        if self.count == 1:
-            return part
-        own = part.detach().contiguous()
-        parts = [torch.empty_like(own) for _ in range(self.count)]
-        distributed.all_gather(parts, own)
-        parts[self.rank] = part
-        return torch.cat(parts)
 
     def parallel(self, module: nn.Module, *, all_used: bool) -> nn.Module:
         """Return the module with its gradients averaged over the members after each backward pass."""
