@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "memory": meter.rows[:: max(1, len(meter.rows) // 12)],
         "load_before": round(load, 2),
         "load_after": round(os.getloadavg()[0], 2),
-        "processor": processor(),
+        "processor": asdict(processor()),
     }
 
 

@@ -29,7 +29,7 @@ from glioscope.inference import (
     regions_from_probabilities,
 )
 from glioscope.labels import REGIONS
-from glioscope.machine import has_bf16, provenance
+from glioscope.machine import processor, provenance
 from glioscope.model import read_model
 from glioscope.prepare.preprocessing import prepare
 from glioscope.runs import Run
@@ -39,7 +39,7 @@ from glioscope.settings import settings
 def engines_of(model: Path, others: list[str]) -> dict[str, Engine]:
     """The fold's model in fp32 and bf16, and others as they come."""
     found = {"fp32": load_engine(model, precision="fp32")}
-    if has_bf16():
+    if processor().has_bf16:
         found["bf16"] = load_engine(model, precision="bf16")
     for entry in others:
         name, folder = entry.split("=", 1)

@@ -11,6 +11,7 @@ import argparse
 import shutil
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -86,7 +87,7 @@ def main() -> None:
         pages = [row.pop("page") for row in made]
         views = time_views(pages, chromium) if chromium else [{} for _ in pages]
     rows = [{**a, **b} for a, b in zip(made, views, strict=True)]
-    write_json(options.output, {"processor": processor(), "load_average_at_start": load, "cases": rows})
+    write_json(options.output, {"processor": asdict(processor()), "load_average_at_start": load, "cases": rows})
     for row in rows:
         print(row)
 

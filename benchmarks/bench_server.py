@@ -20,6 +20,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def load(server: "subprocess.Popen[bytes]", address: str, case: Path, options: a
     watch = Watch(server.pid)
     watch.start()
     size = sum(path.stat().st_size for path in scans(case))
-    found: dict[str, Any] = {"processor": processor(), "case_mb": round(size / 1e6, 1)}
+    found: dict[str, Any] = {"processor": asdict(processor()), "case_mb": round(size / 1e6, 1)}
     found["in_a_row"] = timed(lambda: in_a_row(client, case, options.row), client, options.row)
     found["at_once"] = timed(lambda: at_once(address, case, options.once), client, options.once)
     keys = [one["key"] for one in client.cases() if one["state"] == "done"]

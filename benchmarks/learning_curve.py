@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
     rows.sort(key=lambda row: row["cases"])
     record = {"spacing_mm": options.spacing, "held_out": len(whole.folds()[FOLD].validation), "rows": rows}
-    write_json(options.output / "curve.json", {**record, "processor": processor()})
+    write_json(options.output / "curve.json", {**record, "processor": asdict(processor())})
     print("\n| cases | steps | Dice in training | WT | TC | ET |\n|---|---|---|---|---|---|")
     for row in rows:
         figures = " | ".join(f"{row[name]:.3f}" for name in REPORTED[2:6])

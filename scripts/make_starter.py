@@ -245,7 +245,7 @@ def measurements(run: Run, fold: int) -> dict[str, Any]:
         "calibration": {k: np.round(v, 4).tolist() if k != "curve" else v for k, v in asdict(calibration).items()},
         "expected_dice": expected_dice_error(measured),
         "cost": read_json(run.fold(fold) / "cost.json", what="cost"),
-        "processor": processor(),
+        "processor": asdict(processor()),
     }
     write_json(kept, found)
     return found

@@ -1,15 +1,17 @@
-"""Files: written complete or not at all, read as JSON, told apart by SHA-256."""
+"""Files: written complete or not at all, as JSON or CSV; told apart by SHA-256; the names of NIfTI files."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from glioscope.errors import CaseError, RunError
@@ -92,6 +94,15 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table as CSV: a header, then a line for each row; quoted where need be, lines end in a line feed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def read_json(path: Path, *, what: str) -> Any:
     """Read JSON.
 
@@ -106,6 +117,35 @@ def read_json(path: Path, *, what: str) -> Any:
         raise RunError(
             f"{what}: {path} cannot be read ({error}); give the folder that 'glioscope train' wrote"
         ) from error
+
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+"""Of the files that hold scans and label maps, in small letters."""
+
+
+def is_nifti(name: Path | str) -> bool:
+    """Return whether a file is NIfTI by its name; capitals do not count, and hidden files are none.
+
+    >>> is_nifti("scan.NII.GZ"), is_nifti("._scan.nii"), is_nifti("scan.nii.txt")
+    (True, False, False)
+    """
+    last = PurePosixPath(name).name
+    return last.lower().endswith(NIFTI_SUFFIXES) and not last.startswith(".")
+
+
+def nifti_stem(name: Path | str) -> str:
+    """Return the last part of a name without ``.nii`` or ``.nii.gz``.
+
+    >>> nifti_stem("a/1.2_t1c.nii.gz"), nifti_stem("T2.NII"), nifti_stem("folder")
+    ('1.2_t1c', 'T2', 'folder')
+    """
+    last = PurePosixPath(name).name
+    return last[: -len(nifti_suffix(last))] if last.lower().endswith(NIFTI_SUFFIXES) else last
+
+
+def nifti_suffix(name: Path | str) -> str:
+    """Return ``.nii.gz`` or ``.nii``, as a NIfTI file's name ends."""
+    return next(suffix for suffix in NIFTI_SUFFIXES if str(name).lower().endswith(suffix))
 
 
 def sha256_of(path: Path) -> str:

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "glioscope"
 ROOMS = (
     *("errors", "files", "machine", "labels", "space", "cases", "phantom", "dicom", "prepare", "settings", "runs"),
     *("model", "results", "inference", "training", "evaluation", "measure", "quality", "report", "segmentation"),
-    *("experiment", "process", "database", "node", "web", "cli"),
+    *("experiment", "database", "node", "web", "cli"),
 )
 """A room imports only rooms to its left."""
 

@@ -1,5 +1,6 @@
 import builtins
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,13 @@ from glioscope.errors import DependencyError, ModelError
 from glioscope.inference import (
     EnsembleEngine,
     OpenVinoEngine,
-    cache_folder,
     engines,
     exporting,
     load_engine,
     parity,
     quantise,
 )
+from glioscope.machine import Processor, cache_folder, processor
 from glioscope.model import read_model
 from tiny import write_tiny_model, write_tiny_network
 
@@ -88,11 +89,15 @@ def test_an_image_that_is_not_contiguous(network: Path) -> None:
     np.testing.assert_allclose(logits[0], 2 * turned[0] - turned[1] + 1, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("flags", "expected"), [([], "fp32"), (["avx512_bf16"], "bf16"), (["amx_bf16"], "bf16")])
+@pytest.mark.parametrize(
+    ("features", "expected"), [((), "fp32"), (("FP32", "INT8"), "fp32"), (("BF16", "FP32"), "bf16")]
+)
 def test_precision_follows_the_processor(
-    network: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: str
+    network: Path, monkeypatch: pytest.MonkeyPatch, features: tuple[str, ...], expected: str
 ) -> None:
-    monkeypatch.setattr(engines, "processor", lambda: {"model": "Example 9000", "cores": 3, "flags": flags})
+    monkeypatch.setattr(
+        engines, "processor", lambda: Processor(model="Example 9000", cores=3, memory_gb=8.0, features=features)
+    )
     engine = OpenVinoEngine(network)
     assert engine.precision == expected
     assert engine.description == f"OpenVINO {expected} on Example 9000, 3 threads"
@@ -130,18 +135,6 @@ def test_without_a_writable_cache_all_works(network: Path, tmp_path: Path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder() is None
     np.testing.assert_allclose(OpenVinoEngine(network, precision="fp32")(image(1, 1), PRESENT)[0], 2)
-
-
-@pytest.mark.parametrize(
-    ("platform", "variable", "expected"),
-    [("win32", "LOCALAPPDATA", "glioscope/compiled"), ("darwin", "HOME", "Library/Caches/glioscope/compiled")],
-)
-def test_cache_folder_of_other_systems(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variable: str, expected: str
-) -> None:
-    monkeypatch.setattr(engines.sys, "platform", platform)
-    monkeypatch.setenv(variable, str(tmp_path))
-    assert cache_folder() == tmp_path / expected
 
 
 def test_load_engine_takes_openvino_on_the_processor(tmp_path: Path) -> None:
@@ -281,7 +274,7 @@ def test_an_ensemble_answers_with_the_mean_of_its_members():
 def test_an_int8_form_is_chosen_by_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without bf16 the folder's int8 network answers, close to the fp32 one but rounded; with bf16 it is left alone."""
     monkeypatch.setattr(engines.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(engines, "has_bf16", lambda *_: False)
+    monkeypatch.setattr(engines, "processor", lambda: replace(processor(), features=("FP32",)))
     folder = write_tiny_model(tmp_path / "model")
     assert engines.automatic_precision(folder) == "fp32"
     with pytest.raises(ModelError, match="make it with 'glioscope export --int8'"):
@@ -297,9 +290,9 @@ def test_an_int8_form_is_chosen_by_the_processor(tmp_path: Path, monkeypatch: py
     assert engine.precision == "int8"
     rounded, exact = engine(*cases[0]), load_engine(folder, precision="fp32")(*cases[0])
     assert 0 < np.abs(rounded - exact).max() < 0.5  # of logits from -52 to 8
-    monkeypatch.setattr(engines, "has_bf16", lambda *_: True)
+    monkeypatch.setattr(engines, "processor", lambda: replace(processor(), features=("BF16",)))
     assert engines.automatic_precision(folder) == "bf16"
-    monkeypatch.setattr(engines, "has_bf16", lambda *_: False)
+    monkeypatch.setattr(engines, "processor", lambda: replace(processor(), features=("FP32",)))
     monkeypatch.setattr(engines.platform, "machine", lambda: "arm64")
     assert engines.automatic_precision(folder) == "fp32"
     with pytest.raises(ModelError, match="int8 is for processors"):

@@ -1,14 +1,17 @@
 """Settings, run folders and model folders: what is read back is what was written, and damage is named."""
 
 import json
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from glioscope.cases import Fold
 from glioscope.errors import ConfigError, ModelError, RunError
-from glioscope.files import read_json, sha256_of, write_json
-from glioscope.machine import has_bf16, provenance
+from glioscope.files import csv_text, is_nifti, nifti_stem, nifti_suffix, read_json, sha256_of, write_json
+from glioscope.machine import cores, processor, provenance
 from glioscope.model import ModelSpec, read_model, write_model
 from glioscope.prepare.preprocessing import PreprocessingConfig
 from glioscope.runs import Run
@@ -105,15 +108,61 @@ def test_provenance_names_processor_and_versions():
     assert "numpy" in record["versions"]
 
 
-def test_bf16_is_told_by_flags():
-    assert has_bf16({"flags": ["avx512_bf16"]})
-    assert not has_bf16({"flags": ["avx2", "avx512f"]})
+class FakeCore:
+    """OpenVINO on a processor that multiplies bfloat16, which the machine of this test may not be."""
+
+    def get_property(self, device, name):
+        assert device == "CPU"
+        return {"FULL_DEVICE_NAME": "Fast 1", "OPTIMIZATION_CAPABILITIES": ["BF16", "WINOGRAD", "FP32", "INT8"]}[name]
+
+
+def test_the_processor_is_what_openvino_says_it_is(monkeypatch):
+    monkeypatch.setattr("openvino.Core", FakeCore)
+    found = processor.__wrapped__()
+    assert (found.model, found.features, found.has_bf16) == ("Fast 1", ("BF16", "FP32", "INT8"), True)
+    assert found.memory_gb > 0.5
+
+
+def test_without_openvino_nothing_is_known_of_bf16(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    found = processor.__wrapped__()
+    assert (found.features, found.has_bf16) == ((), False)
+    assert found.model
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to processors")
+def test_cores_are_those_the_process_may_use():
+    mine = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mine)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def test_checksum_is_sha256(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_table_is_quoted_where_it_must_be():
+    assert csv_text(("a", "b"), [(1, 'x,"y"'), ("", None)]) == 'a,b\n1,"x,""y"""\n,\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "suffix"),
+    [("scans/p_t1c.nii.gz", "p_t1c", ".nii.gz"), ("P.T1.NII", "P.T1", ".nii"), ("p.Nii.gz", "p", ".nii.gz")],
+)
+def test_nifti_is_told_by_the_name(name, stem, suffix):
+    assert is_nifti(name)
+    assert is_nifti(Path(name))
+    assert (nifti_stem(name), nifti_suffix(name)) == (stem, suffix)
+
+
+@pytest.mark.parametrize("name", ["._p.nii", ".hidden.nii.gz", "p.nii.txt", "p.gz", "nii"])
+def test_what_is_not_nifti(name):
+    assert not is_nifti(f"folder/{name}")
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 folder ──check_dataset──▶ Fingerprint: a record per case, what cannot be read, what occurs twice
 """
 
-import csv
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from glioscope.cases.find import SEQUENCES, Case, load_case, scan_cases
 from glioscope.errors import CaseError, GeometryError, LabelError
+from glioscope.files import csv_text
 from glioscope.labels import detect_scheme, scheme_named
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import read_grid
@@ -112,11 +111,7 @@ class Fingerprint:
             "wt_ml",
             "problems",
         )
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return csv_text(columns, ([row.get(column, "") for column in columns] for row in rows))
 
 
 def _tally(values: Iterable[str]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from glioscope.cases.known import stated
 from glioscope.errors import CaseError, GeometryError, printable
-from glioscope.files import require_file
+from glioscope.files import is_nifti, nifti_stem, require_file
 from glioscope.space.grid import MAX_VOXELS, Grid
 from glioscope.space.volumes import VolumeFile, read_grid, read_labels, read_volumes
 
@@ -100,13 +100,9 @@ def subject_of(case_id: str) -> str:
     return match[1] if match else case_id
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def _role(path: Path) -> tuple[str, str] | None:
     """Return (prefix, role) of a file name such as ``BraTS2021_00002_t1ce.nii.gz``, or None."""
-    match = re.fullmatch(r"(?:(.*)[-_.])?([A-Za-z0-9]+)", _stem(path))
+    match = re.fullmatch(r"(?:(.*)[-_.])?([A-Za-z0-9]+)", nifti_stem(path))
     if match is None or match[2].lower() not in _ROLE_OF:
         return None
     return match[1] or "", _ROLE_OF[match[2].lower()]
@@ -145,12 +141,11 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the folders and the NIfTI files in a folder, hidden ones left out."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     folders = [entry for entry in entries if entry.is_dir()]
-    names = (".nii", ".nii.gz")
-    return folders, [e for e in entries if e.name.lower().endswith(names) and not e.is_dir()]
+    return folders, [e for e in entries if is_nifti(e) and not e.is_dir()]
 
 
 def _decathlon_case(path: Path) -> Case:
-    stem = _stem(path)
+    stem = nifti_stem(path)
     labels = path.parent.parent / "labelsTr" / path.name
     return Case(
         case_id=stem,
@@ -196,7 +191,7 @@ def case_of_files(files: Mapping[str, Path], *, case_id: str | None = None) -> C
     for name, path in files.items():
         if not path.is_file():
             raise CaseError(f"{name}: {path}: no such file")
-    prefixes = {named[0] if (named := _role(path)) else _stem(path) for path in files.values()}
+    prefixes = {named[0] if (named := _role(path)) else nifti_stem(path) for path in files.values()}
     shared = prefixes.pop() if len(prefixes) == 1 else ""
     folder = next(iter(files.values())).resolve().parent.name if files else ""
     name = case_id or shared or folder or "case"
@@ -214,7 +209,7 @@ def naming_scheme(case: Case) -> str:
     if case.scheme is not None:
         return case.scheme
     old = {"t1", "t1ce", "t1gd", "t2", "flair"}
-    endings = {re.split(r"[-_.]", _stem(file.path))[-1].lower() for file in case.sequences.values()}
+    endings = {re.split(r"[-_.]", nifti_stem(file.path))[-1].lower() for file in case.sequences.values()}
     return "brats2018" if endings & old else "brats2023"
 
 
@@ -238,7 +233,7 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     CaseError
         The folder does not exist, cannot be listed, or holds no case and no problem; or its `dataset.toml` is wrong.
     """
-    if folder.is_file() and _DECATHLON_FILE.fullmatch(_stem(folder)):
+    if folder.is_file() and _DECATHLON_FILE.fullmatch(nifti_stem(folder)):
         return (_decathlon_case(folder),), {}
     if folder.is_file():
         raise CaseError(
@@ -290,7 +285,7 @@ def _sorted_files(files: Sequence[Path]) -> tuple[_Grouped, dict[Path, list[Path
     stray: dict[Path, list[Path]] = defaultdict(list)
     cases = []
     for path in files:
-        if _DECATHLON_FILE.fullmatch(_stem(path)):
+        if _DECATHLON_FILE.fullmatch(nifti_stem(path)):
             if path.parent.name.startswith("images"):
                 cases.append(_decathlon_case(path))
         elif (named := _role(path)) is None:

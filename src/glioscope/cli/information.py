@@ -6,9 +6,9 @@ from typing import Any
 from glioscope import __version__
 from glioscope.errors import ModelError
 from glioscope.evaluation import builtin_protocols
-from glioscope.inference import automatic_precision, cache_folder
+from glioscope.inference import automatic_precision
 from glioscope.labels import SCHEMES
-from glioscope.machine import has_bf16, processor, versions
+from glioscope.machine import Processor, cache_folder, processor, versions
 from glioscope.model import read_model
 from glioscope.segmentation import default_model
 from glioscope.settings import builtin_configs
@@ -20,9 +20,10 @@ def gather() -> dict[str, Any]:
     found = {"glioscope": __version__, **{name: v for name, v in versions().items() if name != "glioscope"}}
     return {
         **found,
-        "processor": machine["model"],
-        "cores": machine["cores"],
-        "features": " ".join(machine["flags"]) or "none known",
+        "processor": machine.model,
+        "cores": machine.cores,
+        "memory": f"{machine.memory_gb:g} GiB",
+        "features": " ".join(machine.features) or "none known",
         "default engine": f"OpenVINO {_precision(machine)}",
         "torch for training": "installed" if find_spec("torch") else "not installed: pip install 'glioscope[train]'",
         "compiled models": str(cache_folder() or "not kept: no writable cache folder"),
@@ -33,11 +34,11 @@ def gather() -> dict[str, Any]:
     }
 
 
-def _precision(machine: dict[str, Any]) -> str:
+def _precision(machine: Processor) -> str:
     try:
         return automatic_precision(default_model())
     except ModelError:
-        return "bf16" if has_bf16(machine) else "fp32"
+        return "bf16" if machine.has_bf16 else "fp32"
 
 
 def _network() -> str:

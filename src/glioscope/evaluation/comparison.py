@@ -8,8 +8,6 @@ Sources: Wilcoxon 1945, doi 10.2307/3001968; Holm 1979 (step-down correction); B
 Wiesenfarth et al. 2021, doi 10.1038/s41598-021-82017-6 (ranking).
 """
 
-import csv
-import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +22,7 @@ from glioscope.cases import subject_of
 from glioscope.errors import CaseError, ConfigError
 from glioscope.evaluation.scoring import RegionScores
 from glioscope.evaluation.tables import RESAMPLES, SEED, bootstrap_interval, subject_weights
-from glioscope.files import write_text
+from glioscope.files import csv_text, write_text
 
 LOWER_IS_BETTER = ("hd95", "fp", "fn")
 """Metrics whose name is or ends in one of these are better when smaller."""
@@ -347,13 +345,10 @@ def _latex(text: str) -> str:
 
 def as_csv(comparison: Comparison) -> str:
     """Return the differences as CSV, numbers in full."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    lines = []
     names = ("region", "metric", "first", "second", "n", "left_out", "mean_first", "mean_second", "difference")
-    writer.writerow(
-        ("protocol", *names, "low_95", "high_95", "p", "p_holm", "mean_rank_first", "mean_rank_second", "p_rank")
-    )
     for d in comparison.differences:
         ranks = (comparison.mean_rank[d.first], comparison.mean_rank[d.second], comparison.rank_p[d.first, d.second])
-        writer.writerow((comparison.protocol, *(getattr(d, n) for n in names), *d.interval_95, d.p, d.p_holm, *ranks))
-    return out.getvalue()
+        lines.append((comparison.protocol, *(getattr(d, n) for n in names), *d.interval_95, d.p, d.p_holm, *ranks))
+    more = ("low_95", "high_95", "p", "p_holm", "mean_rank_first", "mean_rank_second", "p_rank")
+    return csv_text(("protocol", *names, *more), lines)

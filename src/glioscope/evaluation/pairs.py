@@ -20,6 +20,7 @@ from glioscope.cases import Case, naming_scheme, scan_cases
 from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
 from glioscope.evaluation.protocols import Protocol
 from glioscope.evaluation.scoring import LabelPair, tissue_codes
+from glioscope.files import is_nifti, nifti_stem
 from glioscope.labels import SCHEMES, LabelScheme, detect_scheme, scheme_named
 from glioscope.space.grid import Box, Grid, Shape3, Spacing, bounding_box, cut
 from glioscope.space.volumes import Volume, VolumeFile, read_labels
@@ -63,17 +64,9 @@ class PackedPair:
     """Why the prediction cannot be scored; it is empty then."""
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
-
-
 def _case_id(path: Path) -> str | None:
     """Return the case id that a label file's name tells, or None for a file that is a scan."""
-    stem = _stem(path)
+    stem = nifti_stem(path)
     if segmentation := _SEGMENTATION.fullmatch(stem):
         return segmentation[1] or path.parent.name
     if _SEQUENCE.fullmatch(stem) or path.parent.name in ("imagesTr", "imagesTs"):
@@ -83,7 +76,7 @@ def _case_id(path: Path) -> str | None:
 
 def _files_by_name(folder: Path) -> dict[str, VolumeFile]:
     found: dict[str, Path] = {}
-    for path in sorted(p for p in folder.rglob("*") if _is_nifti(p)):
+    for path in sorted(p for p in folder.rglob("*") if is_nifti(p)):
         case_id = _case_id(path)
         if case_id is None:
             continue
@@ -104,7 +97,7 @@ def find_predictions(path: Path) -> dict[str, VolumeFile]:
         There is nothing at the path, a folder without label files, or two files for one case.
     """
     if path.is_file():
-        return {_case_id(path) or _stem(path): VolumeFile(path)}
+        return {_case_id(path) or nifti_stem(path): VolumeFile(path)}
     if not path.is_dir():
         raise CaseError(f"{path}: no such file or folder")
     found = _files_by_name(path)

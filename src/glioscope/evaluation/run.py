@@ -1,6 +1,5 @@
 """Evaluate predictions against references: files in, `cases.csv` and `summary.json` out."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from glioscope.evaluation.tables import (
 )
 from glioscope.files import write_text
 from glioscope.labels import scheme_named
+from glioscope.machine import cores
 
 DEFAULT_PROTOCOLS = ("whole", "brats2023-gli")
 Progress = Callable[[str, int, int], None]
@@ -214,7 +214,7 @@ def _processors() -> int:
     program = getattr(sys.modules["__main__"], "__file__", None)
     if program is not None and not Path(program).exists():  # a script from standard input
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _margin(protocols: Iterable[Protocol]) -> int:

@@ -1,7 +1,6 @@
 """Tables of scores: rows to CSV, and over cases to means with their uncertainty."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from glioscope.cases import subject_of
 from glioscope.errors import CaseError
 from glioscope.evaluation.scoring import RegionScores
+from glioscope.files import csv_text
 
 COLUMNS = ("case_id", "protocol", "region", "status", "empty", "reference_ml", "prediction_ml")
 RESAMPLES = 2000
@@ -60,15 +60,13 @@ def rows_as_csv(rows: Sequence[RegionScores]) -> str:
     nothing.
     """
     metrics = metric_names(rows)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*COLUMNS, *metrics, "reason"])
+    lines = []
     for row in rows:
         head = [row.case_id, row.protocol, row.region, row.status, row.empty]
         volumes = ["" if math.isnan(v) else f"{v:.6g}" for v in (row.reference_ml, row.prediction_ml)]
         scores = [_cell(row.scores[m]) if m in row.scores else "" for m in metrics]
-        writer.writerow([*head, *volumes, *scores, row.reason])
-    return out.getvalue()
+        lines.append([*head, *volumes, *scores, row.reason])
+    return csv_text([*COLUMNS, *metrics, "reason"], lines)
 
 
 def read_rows(path: Path) -> list[RegionScores]:

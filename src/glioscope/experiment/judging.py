@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +247,7 @@ def _cost_record(model: Path, cases: Sequence[Case]) -> dict[str, Any]:
         "seconds": round(cost.seconds, 3),
         "network_seconds": round(cost.network_seconds, 3),
         "peak_memory_mb": round(cost.peak_memory_mb, 1),
-        "processor": processor(),
+        "processor": asdict(processor()),
     }
 
 

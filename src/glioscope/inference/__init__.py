@@ -20,7 +20,6 @@ from glioscope.inference.engines import (
     Precision,
     TorchEngine,
     automatic_precision,
-    cache_folder,
     load_engine,
     load_ensemble,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "Precision",
     "TorchEngine",
     "automatic_precision",
-    "cache_folder",
     "export_model",
     "export_openvino",
     "load_engine",

@@ -1,11 +1,8 @@
 """Engines that run: OpenVINO on the processor, torch on CUDA or where OpenVINO fails."""
 
 import importlib.util
-import os
 import platform
 import shutil
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import DependencyError, ModelError
-from glioscope.machine import has_bf16, processor
+from glioscope.machine import cache_folder, processor
 from glioscope.model import ModelSpec, read_model
 from glioscope.settings import settings
 
@@ -44,27 +41,6 @@ class Engine(Protocol):
         ...
 
 
-def cache_folder() -> Path | None:
-    r"""Return the folder that keeps compiled models, made if need be, or None where none can be written.
-
-    ``$XDG_CACHE_HOME/glioscope`` (``~/.cache/glioscope``) on Linux, ``~/Library/Caches/glioscope`` on macOS,
-    ``%LOCALAPPDATA%\glioscope`` on Windows. Without it all works the same, some tenths of a second slower per start.
-    """
-    try:
-        if sys.platform == "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library/Caches"
-        else:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = base / "glioscope" / "compiled"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, RuntimeError):  # RuntimeError: no home folder
-        return None
-
-
 class OpenVinoEngine:
     """A network in OpenVINO's form on this machine's processor.
 
@@ -87,9 +63,9 @@ class OpenVinoEngine:
 
         self._openvino = openvino
         machine = processor()
-        self.precision: str = ("bf16" if has_bf16(machine) else "fp32") if precision == "auto" else precision
+        self.precision: str = ("bf16" if machine.has_bf16 else "fp32") if precision == "auto" else precision
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
-        self.description = f"OpenVINO {self.precision} on {machine['model']}, {threads or machine['cores']} threads"
+        self.description = f"OpenVINO {self.precision} on {machine.model}, {threads or machine.cores} threads"
         # Precision is always said aloud: left to itself the plug-in picks, and records would not tell what ran.
         self._options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -192,7 +168,7 @@ class TorchEngine:
         # On a processor torch emulates bf16 where the hardware lacks it; fp32 is always sound there.
         self.precision: str = ("bf16" if device == "cuda" else "fp32") if precision == "auto" else precision
         self.name = f"torch {torch.__version__}"
-        where = torch.cuda.get_device_name() if device == "cuda" else processor()["model"]
+        where = torch.cuda.get_device_name() if device == "cuda" else processor().model
         self.description = f"torch {self.precision} on {where}"
 
     def __call__(self, image: NDArray[np.float32], presence: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -234,7 +210,7 @@ def _cuda_is_likely() -> bool:
 
 def automatic_precision(model_folder: Path) -> Precision:
     """Return the precision in which this processor is quickest at a model: bf16, else int8 where the folder has it."""
-    if has_bf16():
+    if processor().has_bf16:
         return "bf16"
     x86 = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere int8 was never measured
     return "int8" if x86 and (model_folder / INT8_NETWORK).is_file() else "fp32"

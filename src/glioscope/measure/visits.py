@@ -1,6 +1,5 @@
 """One date of a patient as `segment` left it on disk, or as a label file with a scan."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, LabelError
-from glioscope.files import read_json
+from glioscope.files import nifti_stem, read_json
 from glioscope.labels import REGIONS, LabelScheme, check_labels, detect_scheme, scheme_named
 from glioscope.space.volumes import Volume, VolumeFile, read_grid, read_labels, read_volume
 
@@ -96,7 +95,7 @@ def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = No
     elif place.is_file():
         labels = read_labels(place)
         known = scheme_named(scheme) if scheme else detect_scheme(np.unique(labels.data), subject=str(place))
-        name = re.sub(r"\.nii(\.gz)?$", "", place.name)
+        name = nifti_stem(place)
         nothing: Mapping[str, Any] = MappingProxyType({})
         visit = Visit(
             name=name, source=place, subject_id=None, labels=labels, scheme=known, scans=nothing, summary=nothing

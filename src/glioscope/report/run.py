@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from glioscope.cases import SEQUENCES
 from glioscope.errors import RunError
 from glioscope.evaluation import read_rows
+from glioscope.files import nifti_stem
 from glioscope.labels import REGIONS, regions_from_labels, scheme_named
 from glioscope.prepare.preprocessing import PreparedCase, load_prepared
 from glioscope.report import images as im
@@ -204,7 +205,7 @@ def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequenc
     rows: list[dict[str, Any]] = []
     for fold in folds:
         for file in sorted((fold / "validation").rglob("*.nii.gz")):
-            case_id = file.parent.name if file.name == "segmentation.nii.gz" else file.name.removesuffix(".nii.gz")
+            case_id = file.parent.name if file.name == "segmentation.nii.gz" else nifti_stem(file)
             if len(rows) >= SHOWN_CASES or not (run_folder / "prepared" / f"{case_id}.json").is_file():
                 continue
             prepared = load_prepared(run_folder / "prepared", case_id)

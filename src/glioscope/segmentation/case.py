@@ -285,7 +285,7 @@ def _description(work: Work, engine: Engine, ready: Ready) -> dict[str, Any]:
         "model": work.model,
         "settings": _recipe(work, scheme, ready.overrides),
         "engine": {"name": engine.name, "precision": engine.precision, "description": engine.description},
-        "processor": processor(),
+        "processor": asdict(processor()),
         "versions": versions(),
     }
 

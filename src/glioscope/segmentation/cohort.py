@@ -1,17 +1,15 @@
 """A cohort: find its cases, pass them through a worker, write the tables and pages over all of them."""
 
-import csv
-import io
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from glioscope.cases import Case, case_of_files, load_case, scan_cases
 from glioscope.dicom.find import DicomCase, find_dicom
 from glioscope.errors import CaseError, GlioscopeError, RunError
-from glioscope.files import read_json, write_text
+from glioscope.files import csv_text, is_nifti, read_json, write_text
 from glioscope.labels import REGIONS, scheme_named
 from glioscope.segmentation.records import (
     CaseOutcome,
@@ -147,7 +145,7 @@ def _without_scans(place: Path, dicom: Sequence[DicomCase]) -> dict[str, str]:
     for folder in sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         files = [path for path in folder.rglob("*") if path.is_file()]
         used = any(folder in (case.source, *case.source.parents) or case.source in folder.parents for case in dicom)
-        if files and not used and not any(path.name.lower().endswith((".nii", ".nii.gz")) for path in files):
+        if files and not used and not any(map(is_nifti, files)):
             empty[folder.name] = text.format(folder.name)
     return empty
 
@@ -192,20 +190,12 @@ def _write_tables(output: Path, outcomes: Sequence[CaseOutcome]) -> None:
                 "reason": outcome.reason,
             }
         )
-    _write_csv(output / "cohort.csv", rows)
-    failed = [{"case_id": o.case_id, "reason": o.reason} for o in outcomes if o.status == "failed"]
+    write_text(output / "cohort.csv", csv_text(list(rows[0]), (row.values() for row in rows)))
+    failed = [(o.case_id, o.reason) for o in outcomes if o.status == "failed"]
     if failed:
-        _write_csv(output / "failures.csv", failed)
+        write_text(output / "failures.csv", csv_text(("case_id", "reason"), failed))
     else:
         (output / "failures.csv").unlink(missing_ok=True)
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, _line: None) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glioscope.errors import RunError
-from glioscope.files import atomic_path, remove_scratch, write_text
+from glioscope.files import atomic_path, csv_text, remove_scratch, write_text
 from glioscope.runs import Glimpse
 from glioscope.training.settings import Stage
 from glioscope.training.steps import Show, State, mean_of
@@ -40,8 +40,7 @@ class History:
         row = dict.fromkeys(HISTORY_COLUMNS, "")
         row |= {k: str(v) if isinstance(v, int) else f"{v:.6g}" for k, v in values.items()}
         self.rows.append(row)
-        lines = [",".join(HISTORY_COLUMNS), *(",".join(r[c] for c in HISTORY_COLUMNS) for r in self.rows)]
-        write_text(self.path, "\n".join(lines) + "\n")
+        write_text(self.path, csv_text(HISTORY_COLUMNS, ([row[c] for c in HISTORY_COLUMNS] for row in self.rows)))
 
 
 def glimpses(folder: Path, state: State) -> Show:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glioscope.errors import ConfigError
-from glioscope.machine import has_bf16
+from glioscope.machine import processor
 from glioscope.model.network import NetworkConfig, StandardUNet, build
 from glioscope.prepare.preprocessing import PreparedCase
 from glioscope.training import augment
@@ -71,7 +71,7 @@ def begin(config: FoldSettings, device: torch.device, team: Team, initial: Mappi
     average.load_state_dict(network.state_dict())
     precision = config.training.precision
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" or has_bf16() else "fp32"
+        precision = "bf16" if device.type == "cuda" or processor().has_bf16 else "fp32"
     deep = config.loss.deep_supervision > 0
     all_used = deep or not isinstance(network, StandardUNet)
     return State(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from glioscope.errors import GlioscopeError
-from glioscope.process import Limits, ProcessFailedError, run_process
+from glioscope.machine.process import Limits, ProcessFailedError, run_process
 from glioscope.web.settings import ServerConfig
 from glioscope.web.store import JobRow, Store
 

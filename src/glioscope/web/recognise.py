@@ -16,7 +16,7 @@ from glioscope.dicom.find import find_dicom
 from glioscope.dicom.reading import read_dicom
 from glioscope.dicom.words import FLAIR, T1, T2, WITH_CONTRAST, WITHOUT_CONTRAST, find, plain
 from glioscope.errors import CaseError, GeometryError, GlioscopeError
-from glioscope.files import write_json
+from glioscope.files import is_nifti, nifti_stem, write_json
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import VolumeFile, read_grid
@@ -63,7 +63,7 @@ def recognise(received: Received) -> list[Proposal]:
             shown = received.names[archive.relative_to(folder).as_posix()]
             raise CaseError(f"{shown}: is no zip, or one that was cut off; make it again")
         unpack_nifti(archive, received)
-    files = [name for name in received.names if name.lower().endswith((".nii", ".nii.gz"))]
+    files = [name for name in received.names if is_nifti(name)]
     if not files:
         return [_dicom(received)]
     fourth = [name for name in files if _is_channels(folder / name)]
@@ -81,7 +81,7 @@ def sequence_of(name: str) -> str:
     >>> sequence_of("BraTS2021_00002_t1ce.nii.gz"), sequence_of("Ax T1 post gad.nii"), sequence_of("scan.nii.gz")
     ('t1c', 't1c', '')
     """
-    text = plain(name.removesuffix(".gz").removesuffix(".nii"))
+    text = plain(nifti_stem(name))
     words = text.split()
     if any(word in ("seg", "segm", "mask", "label", "labels") for word in words):
         return ""
@@ -188,7 +188,7 @@ def _channels(received: Received, name: str) -> Proposal:
     shown = received.names[name]
     scans = tuple(Scan(name=f"{shown}, channel {n + 1}", file=name, guess=code) for n, code in enumerate(order))
     return Proposal(
-        title=shown.removesuffix(".gz").removesuffix(".nii"),
+        title=nifti_stem(shown),
         kind="channels",
         scans=scans,
         choice={code: order.index(code) for code in SEQUENCES},

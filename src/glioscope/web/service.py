@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import CaseError, GlioscopeError
-from glioscope.files import read_json
+from glioscope.files import NIFTI_SUFFIXES, nifti_suffix, read_json
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.space.volumes import VolumeFile, read_volume, write_volume
 from glioscope.web import results
@@ -307,7 +307,7 @@ class Service:
         row = self.case(key)
         for code, place in row.choice.items():
             if place < len(row.scans):
-                for suffix in (".nii.gz", ".nii"):
+                for suffix in NIFTI_SUFFIXES:
                     reason = reason.replace(f"case/{row.case_id}/{row.case_id}-{code}{suffix}", row.scans[place].name)
         return reason
 
@@ -357,8 +357,7 @@ def _lay_out(row: CaseRow, scans: Mapping[str, Scan], source: Path, target: Path
             volume = read_volume(VolumeFile(path, row.scans.index(scan)))
             write_volume(target / f"{row.case_id}-{code}.nii.gz", volume.data, volume.grid)
         else:
-            suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-            _link(path, target / f"{row.case_id}-{code}{suffix}")
+            _link(path, target / f"{row.case_id}-{code}{nifti_suffix(path)}")
     return "msd" if row.kind == "channels" else scheme_of(source, scans)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glioscope.errors import ConfigError
-from glioscope.process import GIB
+from glioscope.machine.process import GIB
 
 LEAST_TOKEN = 16
 """Characters; a shorter secret can be guessed."""

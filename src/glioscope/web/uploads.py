@@ -20,7 +20,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from glioscope.dicom.archive import require_small_directory
 from glioscope.errors import CaseError
-from glioscope.process import GIB
+from glioscope.files import is_nifti
+from glioscope.machine.process import GIB
 from glioscope.web.settings import ServerConfig
 
 DEPTH = 4
@@ -284,8 +285,7 @@ def unpack_nifti(archive: Path, received: Received) -> bool:
     require_small_directory(archive)
     try:
         with zipfile.ZipFile(archive) as packed:
-            members = [m for m in packed.infolist() if m.filename.lower().endswith((".nii", ".nii.gz"))]
-            members = [m for m in members if not PurePosixPath(m.filename).name.startswith(".")]
+            members = [member for member in packed.infolist() if is_nifti(member.filename)]
             if not members:
                 return False
             for member in members:

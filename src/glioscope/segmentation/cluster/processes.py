@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from glioscope.errors import GlioscopeError, ModelError, RunError
+from glioscope.machine import cores
 from glioscope.segmentation import SegmentOptions, Worker
 from glioscope.segmentation.cluster.crew import AnyCase, Event, brief
 
@@ -30,9 +31,9 @@ def _read_only(mapping: dict[str, Any]) -> MappingProxyType[str, Any]:
 copyreg.pickle(MappingProxyType, lambda view: (_read_only, (dict(view),)))
 
 
-def threads_of(options: SegmentOptions, cores: int) -> int:
+def threads_of(options: SegmentOptions, free: int) -> int:
     """Return the threads of one worker on a machine of so many cores."""
-    return max(1, min(options.threads or THREADS, cores))
+    return max(1, min(options.threads or THREADS, free))
 
 
 @dataclass(slots=True, eq=False)
@@ -57,9 +58,9 @@ class ProcessHands:
     def __init__(
         self, address: str, output: Path, model: Path | None, options: SegmentOptions, workers: int | None
     ) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = threads_of(options, cores)
-        self.count = workers or max(1, cores // threads)
+        free = cores()
+        threads = threads_of(options, free)
+        self.count = workers or max(1, free // threads)
         self._job = (output, model, replace(options, threads=threads))
         self._context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         self._processes: dict[int, _Process] = {}

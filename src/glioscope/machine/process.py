@@ -14,12 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 GIB = 1024**3
 _PAUSE = 0.1
 """Seconds between two looks at a process."""
+_CLOCK_SECONDS = 2.0
+"""By so much the system may have set its clock right since a process began; numbers do not come round again so soon."""
 _LOG_BYTES = 64 * 1024
 """Read from the end of a log to find its last word."""
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class ProcessFailedError(Exception):
@@ -106,16 +109,27 @@ def _watch(
 
 
 def resident_bytes(leader: int) -> int:
-    """Return the resident memory of a process and all of its session; 0 where the system does not tell."""
+    """Return the resident memory of a process and all of its session (its descendants where there are no sessions)."""
     total = 0
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text("ascii", "replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if len(fields) > 21 and fields[3] == str(leader):  # the session; a job's first process leads its own
-            total += int(fields[21]) * _PAGE
+    for process in _session(leader):
+        with contextlib.suppress(psutil.Error):  # it may end between two looks
+            total += process.memory_info().rss
     return total
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """Return the processes of a session; a job's first process leads its own."""
+    if not hasattr(os, "getsid"):
+        with contextlib.suppress(psutil.Error):
+            first = psutil.Process(leader)
+            return [first, *first.children(recursive=True)]
+        return []
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(pid) == leader:
+                found.append(psutil.Process(pid))
+    return found
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -129,21 +143,23 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
                 continue
 
 
-def _born(pid: int) -> str:
-    """Return when a process began, in the system's own count; empty where the system does not tell."""
+def _born(pid: int) -> float | None:
+    """Return when a process began, in seconds since 1970; None if there is none of that number."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
 
 
 def end_orphan(mark: Path) -> None:
     """End what a program that was killed left running, by the mark it left, if it is that very process."""
     try:
-        pid, _, born = mark.read_text("ascii").partition(" ")
-    except OSError:
+        pid, born = mark.read_text("ascii").split()
+        now = _born(int(pid))
+        same = now is not None and abs(now - float(born)) < _CLOCK_SECONDS
+    except (OSError, ValueError):
         return
-    if born and _born(int(pid)) == born:
+    if same:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(int(pid), signal.SIGKILL)
 
