@@ -73,7 +73,9 @@ def test_torch_is_imported_in_its_modules_only() -> None:
 
 LATE = {
     "machine": {"openvino", "psutil", "platformdirs"},  # asked by few, and a cold start counts
-    "prepare": {"scipy"},  # only other spacings than the network's are resampled, and a cold start counts
+    # Only other spacings than the network's, and few predictions, are resampled, and a cold start counts.
+    "prepare": {"glioscope.space.resampling"},
+    "evaluation": {"glioscope.space.resampling"},
     "report": {"matplotlib"},  # slow to load, and most pages of a batch are written by workers that draw nothing
     "inference": {"openvino", "nncf", "glioscope.model.network"},  # each engine loads what it runs on
     # Pages and raw scans: not every run has them. What measures brings much of scipy: loaded while the network runs.

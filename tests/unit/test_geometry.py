@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -47,12 +49,24 @@ def test_grid_refuses_what_is_no_grid(shape, affine, message) -> None:
 def test_grids_match_within_a_tolerance_at_every_corner() -> None:
     grid = Grid((101, 5, 5), np.eye(4))
     moved = np.eye(4)
-    moved[0, 3] = 0.0005
+    moved[0, 3] = 0.09
     assert grid.matches(Grid((101, 5, 5), moved))
-    stretched = np.diag([1.0001, 1, 1, 1])  # 0.01 mm off at the far corner only
+    stretched = np.diag([1.0011, 1, 1, 1])  # 0.11 mm off at the far corner only
     assert not grid.matches(Grid((101, 5, 5), stretched))
-    assert grid.matches(Grid((101, 5, 5), stretched), tolerance_mm=0.011)
+    assert grid.matches(Grid((101, 5, 5), stretched), tolerance_mm=0.12)
     assert not grid.matches(Grid((100, 5, 5), np.eye(4)))
+
+
+def test_a_grid_in_the_space_of_dicom_counts_to_the_left_and_to_the_back() -> None:
+    grid = Grid((3, 3, 3), np.array([[2, 0, 0, 10], [0, 3, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]]))
+    np.testing.assert_array_equal(grid.lps @ [1, 1, 1, 1], [-12, 17, 34, 1])  # RAS: 12, -17, 34
+
+
+def test_a_grid_comes_back_from_json_as_it_was() -> None:
+    grid = Grid((5, 6, 7), LPS_2_3_4 + np.array([[0, 0, 0, 1 / 3], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    again = Grid.from_dict(json.loads(json.dumps(grid.as_dict())))
+    assert again.shape == grid.shape
+    np.testing.assert_array_equal(again.affine, grid.affine)
 
 
 def test_crop_moves_the_origin_along_the_axes() -> None:

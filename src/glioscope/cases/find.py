@@ -379,7 +379,7 @@ def _only_case(folder: Path) -> Case:
 
 
 def _require_same_grid(case: Case, name: str, grid: Grid, other_name: str, other: Grid) -> None:
-    if not grid.matches(other, tolerance_mm=0.1):
+    if not grid.matches(other):
         raise GeometryError(
             f"case {case.case_id}: {name} has {grid.describe()} but {other_name} has {other.describe()}; "
             "all must share one grid. Run 'glioscope prepare' first."

@@ -139,7 +139,7 @@ def _reference(header: Any) -> Any:
 def _roi_contour(number: int, mask: NDArray[np.bool_], scan: RawScan, source: DicomSource) -> Any:
     """Return the contours of one region, slice by slice."""
     by_uid = {str(header.SOPInstanceUID): header for header in source.headers}
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.grid.affine
+    lps = scan.grid.lps
     contours = []
     for k in np.flatnonzero(mask.any(axis=(0, 1))):
         for line in outlines(mask[:, :, k]):

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.dicom.scans import RawScan
+from glioscope.space.resampling import to_itk
+from glioscope.space.volumes import Volume
 
 COARSE_MM = 3.0
 DEPTH_MM = 18.0
@@ -86,18 +88,9 @@ def _deep(scans: Sequence[RawScan]) -> NDArray[np.float64] | None:
     return np.array([sitk.GetArrayViewFromImage(image)[inside] for image in images], np.float64)
 
 
-def _itk(scan: RawScan) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(scan.image.transpose(2, 1, 0)))
-    matrix = np.diag([-1.0, -1.0, 1.0]) @ scan.grid.affine[:3, :3]
-    image.SetSpacing(scan.grid.spacing_mm)
-    image.SetDirection((matrix / scan.grid.spacing_mm).ravel().tolist())
-    image.SetOrigin((np.array([-1.0, -1.0, 1.0]) * scan.grid.affine[:3, 3]).tolist())
-    return image
-
-
 def _coarse(scan: RawScan) -> sitk.Image:
     """Return an empty image over the scan's field of view, its voxels about `COARSE_MM` wide."""
-    image = _itk(scan)
+    image = to_itk(Volume(scan.image, scan.grid))
     size = [max(1, round(n * edge / COARSE_MM)) for n, edge in zip(image.GetSize(), image.GetSpacing(), strict=True)]
     coarse = sitk.Image(size, sitk.sitkFloat32)
     spacing = [n * edge / m for n, edge, m in zip(image.GetSize(), image.GetSpacing(), size, strict=True)]
@@ -109,7 +102,7 @@ def _coarse(scan: RawScan) -> sitk.Image:
 
 
 def _on(scan: RawScan, reference: sitk.Image) -> sitk.Image:
-    smooth = sitk.SmoothingRecursiveGaussian(_itk(scan), COARSE_MM / 2)
+    smooth = sitk.SmoothingRecursiveGaussian(to_itk(Volume(scan.image, scan.grid)), COARSE_MM / 2)
     return sitk.Resample(smooth, reference, sitk.Transform(), sitk.sitkLinear, 0.0)
 
 

@@ -96,7 +96,7 @@ class _Geometry:
 
 def _geometry(scan: RawScan) -> _Geometry:
     """Return the slices' place in DICOM's terms: LPS, spacing between rows first."""
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.grid.affine
+    lps = scan.grid.lps
     columns, rows, _ = scan.grid.spacing_mm
     axes = lps[:3, :2] / [columns, rows]
     normal = np.cross(axes[:, 0], axes[:, 1])

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from glioscope.cases import Case, naming_scheme, scan_cases
 from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
@@ -24,9 +23,6 @@ from glioscope.files import is_nifti, nifti_stem
 from glioscope.labels import SCHEMES, LabelScheme, detect_scheme, scheme_named
 from glioscope.space.grid import Box, Grid, Shape3, Spacing, bounding_box, cut
 from glioscope.space.volumes import Volume, VolumeFile, read_labels
-
-SAME_GRID_MM = 0.1
-"""Grids whose corners lie closer than this are one grid; headers round."""
 
 _SEGMENTATION = re.compile(r"(?i)(?:(.*)[-_.])?(?:seg|segm|segmentation)")
 _SEQUENCE = re.compile(r"(?i)(?:.*[-_.])?(?:t1|t1n|t1c|t1ce|t1gd|t2|t2w|t2f|flair)")
@@ -198,17 +194,16 @@ def _few(names: Iterable[str]) -> str:
 
 def onto_grid(volume: Volume, grid: Grid) -> NDArray[np.uint8]:
     """Return label map voxels at the centres of another grid's voxels: nearest neighbour, background outside."""
-    move = np.linalg.inv(volume.grid.affine) @ grid.affine
-    return ndimage.affine_transform(
-        volume.data, move[:3, :3], offset=move[:3, 3], output_shape=grid.shape, order=0, mode="constant", cval=0
-    )
+    from glioscope.space.resampling import resample  # brings SimpleITK, which few evaluations need
+
+    return resample(volume, grid, interpolation="nearest")
 
 
 def _prediction(files: PairFiles, grid: Grid, *, resample: bool) -> tuple[NDArray[np.uint8], bool]:
     """Return the prediction on the reference's grid, and whether it had to be resampled."""
     assert files.prediction is not None
     volume = read_labels(files.prediction)
-    if volume.grid.matches(grid, tolerance_mm=SAME_GRID_MM):
+    if volume.grid.matches(grid):
         return volume.data, False
     if not resample:
         raise GeometryError(

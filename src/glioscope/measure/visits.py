@@ -54,7 +54,7 @@ class Visit:
                 "--earlier-scan or --later-scan"
             )
         scan = read_volume(file)
-        if not scan.grid.matches(self.labels.grid, tolerance_mm=0.1):
+        if not scan.grid.matches(self.labels.grid):
             raise GeometryError(
                 f"{self.name}: {code} has {scan.grid.describe()}, its segmentation {self.labels.grid.describe()}; "
                 "they must share one grid. Name the scan that was segmented with --earlier-scan or --later-scan."
@@ -153,7 +153,7 @@ def _file_of(folder: Path, entry: Mapping[str, Any]) -> VolumeFile:
 
 def _with_scan(visit: Visit, scan: Path) -> Visit:
     grid = read_grid(scan)
-    if not grid.matches(visit.labels.grid, tolerance_mm=0.1):
+    if not grid.matches(visit.labels.grid):
         raise GeometryError(
             f"{scan}: has {grid.describe()}, the labels of {visit.name} {visit.labels.grid.describe()}; "
             "they must share one grid"

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from glioscope.errors import DependencyError
 from glioscope.files import write_text
 from glioscope.prepare.patient import PreparedRaw
-from glioscope.space.grid import Grid
-from glioscope.space.resampling import FLIP, Matrix, resample, shrink, to_itk, write_transform
+from glioscope.space.grid import FLIP, Grid
+from glioscope.space.resampling import Matrix, resample, shrink, to_itk, write_transform
 from glioscope.space.volumes import Volume, write_volume
 
 LEVELS_MM = (8.0, 4.0, 2.0)

@@ -262,7 +262,7 @@ def _external(scan: Volume, method: Literal["hd-bet", "synthstrip"]) -> NDArray[
             raise ModelError(
                 f"{method}: left no mask (exit code {result.returncode}: {last}); use --brain builtin"
             ) from error
-    if not found.grid.matches(scan.grid, tolerance_mm=0.1):
+    if not found.grid.matches(scan.grid):
         raise ModelError(
             f"{method}: its mask has {found.grid.describe()} but the scan {scan.grid.describe()}; use --brain builtin"
         )

@@ -34,7 +34,7 @@ from glioscope.prepare.brain import (
     looks_stripped,
 )
 from glioscope.space.carrying import carry_labels
-from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, reorient
+from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut
 from glioscope.space.registration import Registration, RegistrationConfig, register
 from glioscope.space.resampling import Matrix, average, corners, isotropic_grid, resample, write_transform
 from glioscope.space.volumes import Volume, VolumeFile, write_volume
@@ -205,7 +205,7 @@ def choose_reference(grids: Mapping[str, Grid], wanted: str | None = None) -> st
 
 def common_grid(reference: Grid, spacing_mm: float) -> Grid:
     """Return the reference's grid in RAS order with cubic voxels; unchanged where they are so already."""
-    _, turned = reorient(np.broadcast_to(np.uint8(0), reference.shape), reference)
+    turned = reference.reoriented()
     if np.allclose(turned.spacing_mm, spacing_mm, rtol=_SAME_SPACING):
         return turned
     voxels = np.prod(np.array(turned.shape) * turned.spacing_mm / spacing_mm)
@@ -364,9 +364,9 @@ def record(prepared: PreparedRaw, case_id: str) -> dict[str, Any]:
     return {
         "case_id": case_id,
         "reference": prepared.reference,
-        "grid": _grid_record(prepared.grid),
+        "grid": prepared.grid.as_dict(),
         "sequences": {
-            code: {"native_grid": _grid_record(grid), "registration": prepared.registrations[code].record()}
+            code: {"native_grid": grid.as_dict(), "registration": prepared.registrations[code].record()}
             for code, grid in prepared.natives.items()
         },
         "brain": {
@@ -379,7 +379,3 @@ def record(prepared: PreparedRaw, case_id: str) -> dict[str, Any]:
         "seconds": dict(prepared.seconds),
         "config": asdict(prepared.config),
     }
-
-
-def _grid_record(grid: Grid) -> dict[str, Any]:
-    return {"shape": list(grid.shape), "affine_ras_mm": grid.affine.tolist()}

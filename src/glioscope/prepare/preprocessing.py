@@ -26,6 +26,7 @@ from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.files import atomic_path
 from glioscope.labels import REGIONS, LabelScheme, detect_scheme, labels_from_regions, regions_from_labels, scheme_named
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
+from glioscope.space.volumes import Volume
 
 CACHE_SCHEME = "brats2023"
 """Label scheme in which the reference of a saved prepared case is stored."""
@@ -170,7 +171,7 @@ def _prepare_reference(
 
 def _network_grid(native: Grid, spacing_mm: float, case_id: str) -> Grid:
     """Return the grid in RAS order at the network's spacing that covers the native one."""
-    _, grid = reorient(np.broadcast_to(np.uint8(0), native.shape), native)
+    grid = native.reoriented()
     spacing = np.array(grid.spacing_mm)
     voxels = math.prod(grid.shape) * np.prod(spacing / spacing_mm)
     if voxels > MAX_RESAMPLED_VOXELS:
@@ -190,25 +191,16 @@ def _network_grid(native: Grid, spacing_mm: float, case_id: str) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def _resample(array: NDArray[Any], source: Grid, target: Grid, *, nearest: bool) -> NDArray[Any]:
-    """Return `array` on `target`; 0 outside. Linear, or nearest neighbour for labels."""
-    from scipy import ndimage  # a fifth of a second to load, and BraTS cases never need it
+def _moved(array: NDArray[Any], source: Grid, target: Grid, *, nearest: bool) -> NDArray[Any]:
+    from glioscope.space.resampling import resample  # brings SimpleITK, and BraTS cases never need it
 
-    mapping = np.linalg.inv(source.affine) @ target.affine
-    out = ndimage.affine_transform(
-        array.astype(np.uint8 if nearest else np.float32),
-        mapping[:3, :3],
-        mapping[:3, 3],
-        output_shape=target.shape,
-        order=0 if nearest else 1,
-        mode="grid-constant" if nearest else "nearest",
-    )
-    return out.astype(array.dtype)
+    moved = resample(Volume(array, source), target, interpolation="nearest" if nearest else "linear")
+    return moved.astype(array.dtype, copy=False)
 
 
 def _to_network_grid(array: NDArray[Any], native: Grid, whole: Grid, *, nearest: bool = False) -> NDArray[Any]:
     turned, grid = reorient(array, native)
-    return turned if grid.matches(whole) else _resample(turned, grid, whole, nearest=nearest)
+    return turned if grid.matches(whole) else _moved(turned, grid, whole, nearest=nearest)
 
 
 def _normalise(scan: NDArray[np.float32], kind: Literal["z-score", "min-max"]) -> NDArray[np.float32]:
@@ -243,9 +235,9 @@ def restore(array: NDArray[Any], prepared: PreparedCase) -> NDArray[Any]:
     if array.ndim > 3:
         return np.stack([restore(a, prepared) for a in array])
     full = paste(array, prepared.box, prepared.whole.shape)
-    _, turned_grid = reorient(np.broadcast_to(np.uint8(0), prepared.native.shape), prepared.native)
+    turned_grid = prepared.native.reoriented()
     if not turned_grid.matches(prepared.whole):
-        full = _resample(full, prepared.whole, turned_grid, nearest=array.dtype.kind in "biu")
+        full = _moved(full, prepared.whole, turned_grid, nearest=array.dtype.kind in "biu")
     back, _ = reorient(full, turned_grid, prepared.native.orientation)
     return np.ascontiguousarray(back)
 
@@ -261,8 +253,8 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
     record = {
         "presence": prepared.presence.tolist(),
         "box": [prepared.box.start, prepared.box.stop],
-        "whole": [prepared.whole.shape, prepared.whole.affine.tolist()],
-        "native": [prepared.native.shape, prepared.native.affine.tolist()],
+        "whole": prepared.whole.as_dict(),
+        "native": prepared.native.as_dict(),
         "has_reference": prepared.reference is not None,
         "known": prepared.known,
     }
@@ -274,7 +266,7 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
 def _reading(folder: Path, case_id: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise CaseError(
             f"case {case_id}: its prepared form in {folder} cannot be read ({error}); delete the folder and resume"
         ) from error
@@ -314,7 +306,7 @@ def prepared_facts(folder: Path, case_id: str) -> PreparedFacts:
     with _reading(folder, case_id):
         record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
         reference = _read_reference(folder, case_id)
-    ml = Grid(tuple(record["whole"][0]), np.array(record["whole"][1])).voxel_volume_ml
+    ml = Grid.from_dict(record["whole"]).voxel_volume_ml
     known = _known_in(record)
     outermost = reference[REGIONS.index(known[0])]
     return PreparedFacts(
@@ -342,7 +334,7 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
         record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
         image = np.load(folder / f"{case_id}.npy").astype(np.float32)
         reference = _read_reference(folder, case_id) if record["has_reference"] else None
-    whole = Grid(tuple(record["whole"][0]), np.array(record["whole"][1]))
+    whole = Grid.from_dict(record["whole"])
     box = Box(tuple(record["box"][0]), tuple(record["box"][1]))
     return PreparedCase(
         case_id=case_id,
@@ -352,7 +344,7 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
         grid=whole.crop(box),
         box=box,
         whole=whole,
-        native=Grid(tuple(record["native"][0]), np.array(record["native"][1])),
+        native=Grid.from_dict(record["native"]),
         reference=reference,
         known=_known_in(record),
     )

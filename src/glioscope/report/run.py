@@ -223,7 +223,7 @@ def _on_prepared_grid(file: Path, prepared: PreparedCase) -> NDArray[np.bool_] |
     """Return a native segmentation's regions on the prepared grid, where that takes no resampling."""
     volume = read_labels(file)
     turned, grid = reorient(volume.data, volume.grid, "RAS")
-    if not grid.matches(Grid(prepared.whole.shape, prepared.whole.affine), tolerance_mm=0.1):
+    if not grid.matches(Grid(prepared.whole.shape, prepared.whole.affine)):
         return None
     labels = cut(turned, prepared.box)
     scheme = scheme_named("brats2018" if (labels == 4).any() else "brats2023")

@@ -148,7 +148,7 @@ def _case_stills(case_id: str, summary: Mapping[str, Any]) -> list[Still]:
         other = scheme_named(schemes.get("prediction", own.name))
         reference = read_labels(Path(files["reference"]))
         prediction = read_labels(Path(files["prediction"]))
-        if not prediction.grid.matches(reference.grid, tolerance_mm=0.1):
+        if not prediction.grid.matches(reference.grid):
             return []
         labels = convert_labels(prediction.data, other, own)
         folder = Path(files["reference"]).parent
@@ -156,7 +156,7 @@ def _case_stills(case_id: str, summary: Mapping[str, Any]) -> list[Still]:
         loaded = load_case(_one_sequence(found[0])) if found else None
     except GlioscopeError:
         return []
-    if loaded is None or not loaded.grid.matches(Grid(reference.data.shape, reference.grid.affine), tolerance_mm=0.1):
+    if loaded is None or not loaded.grid.matches(Grid(reference.data.shape, reference.grid.affine)):
         return []
     scene = im.make_scene(loaded, labels, own, reference=reference.data)
     at = im.largest_slices(scene)

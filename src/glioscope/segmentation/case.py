@@ -136,7 +136,7 @@ def different_grids(case: Case) -> str:
     grids = {name: read_grid(file) for name, file in case.sequences.items()}
     first = next(iter(grids))
     for name, grid in grids.items():
-        if not grid.matches(grids[first], tolerance_mm=0.1):
+        if not grid.matches(grids[first]):
             return f"{name} has {grid.describe()} but {first} has {grids[first].describe()}"
     return ""
 

@@ -4,11 +4,12 @@ Space first. Scanner space is RAS+: x grows to the patient's right, y to anterio
 array axis i, j, k need not follow those directions; the affine of a grid maps a voxel index to millimetres. "LPS"
 below is the *storage order* of an array (i grows to the left, and so on), never another coordinate space.
 
-Everything here is arithmetic on shapes and affines, with exact ways back; resampling lives in `preprocessing`.
+Everything here is arithmetic on shapes and affines, with exact ways back; values are moved in `resampling`.
 """
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,14 @@ finally:
     if _PYDICOM is not None:
         sys.modules["pydicom"] = _PYDICOM
 
+SAME_GRID_MM = 0.1
+"""Grids whose corners lie this close are one grid: programs round affines, and no scan is placed better than this."""
+
 Shape3 = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Millimetres of RAS to LPS, and back."""
 MAX_VOXELS = 2**28
 """A grid of more voxels is refused before anything is made on it: 268 million, 1 GiB as float32. A head at 0.5 mm has
 50 to 100 million; what lies beyond is a damaged header, a whole body, or voxels taken for metres."""
@@ -91,7 +97,7 @@ class Grid:
         """Storage order as three letters, such as 'RAS' or 'LPS': where i, j and k grow to."""
         return "".join(nib.aff2axcodes(self.affine))
 
-    def matches(self, other: "Grid", *, tolerance_mm: float = 1e-3) -> bool:
+    def matches(self, other: "Grid", *, tolerance_mm: float = SAME_GRID_MM) -> bool:
         """Return whether both grids have one shape and no corner lies further apart than `tolerance_mm`."""
         if self.shape != other.shape:
             return False
@@ -99,6 +105,28 @@ class Grid:
         difference = (self.affine[:3, :3] - other.affine[:3, :3]) @ corners
         difference += (self.affine[:3, 3] - other.affine[:3, 3])[:, None]
         return bool(np.linalg.norm(difference, axis=0).max() <= tolerance_mm)
+
+    @property
+    def lps(self) -> NDArray[np.float64]:
+        """(4, 4), voxel index to millimetres left, posterior, superior: the space of DICOM and ITK."""
+        return FLIP @ self.affine
+
+    def reoriented(self, codes: str = "RAS") -> "Grid":
+        """Return the same voxels in the storage order nearest to `codes`, as `reorient` turns an array."""
+        transform = _turn(self, codes)
+        shape = [0, 0, 0]
+        for axis, target in enumerate(transform[:, 0].astype(int)):
+            shape[target] = self.shape[axis]
+        return Grid((shape[0], shape[1], shape[2]), self.affine @ inv_ornt_aff(transform, self.shape))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return shape and affine as JSON can hold them; `from_dict` is the way back."""
+        return {"shape": list(self.shape), "affine_ras_mm": self.affine.tolist()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Grid":
+        """Return the grid that `as_dict` stored."""
+        return cls(tuple(stored["shape"]), np.array(stored["affine_ras_mm"]))
 
     def crop(self, box: "Box") -> "Grid":
         """Return the grid of the voxels inside `box`; the box may reach beyond the grid (padding)."""
@@ -207,6 +235,9 @@ def reorient(array: NDArray[Any], grid: Grid, codes: str = "RAS") -> tuple[NDArr
     codes : str
         Three letters, one of each pair L/R, P/A, I/S.
     """
-    transform = ornt_transform(io_orientation(grid.affine), axcodes2ornt(tuple(codes)))
-    turned = apply_orientation(array, transform)
-    return turned, Grid(turned.shape, grid.affine @ inv_ornt_aff(transform, grid.shape))
+    return apply_orientation(array, _turn(grid, codes)), grid.reoriented(codes)
+
+
+def _turn(grid: Grid, codes: str) -> NDArray[np.float64]:
+    """Return where each axis goes, and which way: nibabel's orientation transform, (3, 2)."""
+    return ornt_transform(io_orientation(grid.affine), axcodes2ornt(tuple(codes)))

@@ -20,7 +20,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from glioscope.space.resampling import FLIP, Matrix, resample, shrink, to_itk
+from glioscope.space.grid import FLIP
+from glioscope.space.resampling import Matrix, resample, shrink, to_itk
 from glioscope.space.volumes import Volume
 
 Vector = Sequence[float] | NDArray[np.float64]

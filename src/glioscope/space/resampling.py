@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.files import atomic_path
-from glioscope.space.grid import Box, Grid, cut
+from glioscope.space.grid import FLIP, Box, Grid, cut
 from glioscope.space.volumes import Volume
 
 Matrix = NDArray[np.float64]
-FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""RAS to LPS, and back."""
 _SAME_VOXEL = 1e-3
 """Grids whose voxels lie this close, in voxels, coincide."""
 
@@ -32,7 +30,7 @@ def to_itk(volume: Volume) -> sitk.Image:
 
 
 def _place(image: sitk.Image, grid: Grid) -> None:
-    affine = FLIP @ grid.affine
+    affine = grid.lps
     image.SetSpacing(grid.spacing_mm)
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetDirection((affine[:3, :3] / grid.spacing_mm).ravel().tolist())

@@ -171,7 +171,7 @@ def _nifti(received: Received, title: str, names: Sequence[str]) -> Proposal:
 
 
 def _one_grid(grids: Sequence[Grid]) -> bool:
-    return all(grid.matches(grids[0], tolerance_mm=0.1) for grid in grids)
+    return all(grid.matches(grids[0]) for grid in grids)
 
 
 def _detail(grid: Grid) -> str:
