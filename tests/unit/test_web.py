@@ -146,6 +146,12 @@ def test_readable_names_keep_their_script_but_no_control() -> None:
         ("AX T2 FLAIR FS.nii.gz", "t2f"),
         ("BraTS-GLI-00001-000-seg.nii.gz", ""),
         ("scan.nii.gz", ""),
+        ("patient_postop_T1.nii.gz", "t1n"),
+        ("sub-03_ses-pre_ce-gad_T1w.nii", "t1c"),
+        ("T1 vor KM.nii", "t1n"),
+        ("T1 gray white contrast.nii", "t1n"),
+        ("flair_dseg.nii.gz", ""),
+        ("T1 brainmask.nii", ""),
     ],
 )
 def test_sequences_are_told_by_names(name: str, sequence: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from glioscope.cases import SEQUENCES
 from glioscope.dicom import looks, words
+from glioscope.dicom.exam import shown_elsewhere
 from glioscope.dicom.scans import Choice, RawScan
 from glioscope.dicom.sequences import NAMES, Series, SeriesFacts, Typing, kind_name, type_series
 from glioscope.errors import CaseError
@@ -90,6 +91,9 @@ def choose(
             left_out[one.facts.label] = f"{typing.kind}, not one of the four sequences"
     free, elsewhere = _one_exam(free, list(forced.values()), typings)
     left_out.update(elsewhere)
+    beside = shown_elsewhere([one.facts for one in free], [typings[id(one)].kind for one in free])
+    left_out.update({free[n].facts.label: reason for n, reason in beside.items()})
+    free = [one for n, one in enumerate(free) if n not in beside]
     verdicts, injection_s, undecided = _verdicts(free, typings, read)
     left_out.update(undecided)
     chosen: Chosen = {}

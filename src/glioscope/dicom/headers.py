@@ -66,6 +66,8 @@ def source_of(labels: NDArray[Any], scan: RawScan) -> DicomSource:
     """Return the DICOM instances of a scan that a label map fits, or raise."""
     if scan.source is None:
         raise CaseError("scan was not read from DICOM; DICOM results must refer to DICOM images. Write NIfTI instead.")
+    if not scan.source.told_apart:
+        raise CaseError("slices of the source share one SOPInstanceUID, so no DICOM result can refer to them")
     if labels.shape != scan.grid.shape:
         raise GeometryError(
             f"label map has shape {labels.shape}, its scan {scan.grid.shape}; restore it to the scan's grid"

@@ -11,23 +11,24 @@ Nothing that names the patient leaves this room except inside `DicomSource.heade
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from glioscope.dicom.archive import dicom_files
 from glioscope.dicom.choosing import choose
+from glioscope.dicom.exam import settled, started
 from glioscope.dicom.identity import identity_of, patient_code
+from glioscope.dicom.pixels import read_image
 from glioscope.dicom.scans import Choice, DicomSource, RawPatient, RawScan
 from glioscope.dicom.sequences import Series, SeriesFacts
-from glioscope.dicom.slices import Frame, Stack, Tags, frames_of, stack, stacks
-from glioscope.dicom.words import known_words
+from glioscope.dicom.slices import Frame, Stack, Tags, component_of, frames_of, stack, stacks
+from glioscope.dicom.words import NO_AGENT, find, known_words, plain
 from glioscope.errors import CaseError, DependencyError
 from glioscope.space.grid import MAX_VOXELS, Grid
 
@@ -102,7 +103,7 @@ def _choose_and_read(
     def scan(one: Series, problems: Sequence[str] = ()) -> RawScan:
         if id(one) not in images:
             try:
-                images[id(one)] = _read_image(_stack_of(one))
+                images[id(one)] = read_image(_stack_of(one))
             except CaseError as error:
                 raise _UnreadableError(one, str(error)) from error
         return _scan(_stack_of(one), one.facts, images[id(one)], problems)
@@ -201,7 +202,7 @@ def _series(headers: Sequence[tuple[Path, Any]]) -> tuple[list[Series], dict[str
     for path, header in headers:
         groups[str(header.get("SeriesInstanceUID") or header.get("SOPClassUID"))].append((path, header))
     ordered = sorted(groups.values(), key=lambda group: Tags(group[0][1]).number("SeriesNumber") or 0)
-    found: list[Series] = []
+    found: list[_DicomSeries] = []
     left_out: dict[str, str] = {}
     for group in ordered:
         try:
@@ -219,7 +220,8 @@ def _series(headers: Sequence[tuple[Path, Any]]) -> tuple[list[Series], dict[str
                 _note(left_out, label, str(error))
                 continue
             found.append(_DicomSeries(facts=_facts(one, label), stack=one))
-    return found, left_out
+    own = settled([one.facts for one in found])
+    return [replace(one, facts=facts) for one, facts in zip(found, own, strict=True)], left_out
 
 
 def _note(left_out: dict[str, str], label: str, reason: str) -> None:
@@ -262,7 +264,7 @@ def _facts(one: Stack, label: str) -> SeriesFacts:
         description=tags.text("SeriesDescription"),
         protocol=tags.text("ProtocolName"),
         pulse=" ".join(text for keyword in keywords if (text := tags.text(keyword))),
-        image_type=tuple(tags.text("ImageType").upper().split()),
+        image_type=(*_image_type(tags), *component_of(tags)),
         body_part=tags.text("BodyPartExamined"),
         repetition_ms=tags.number("RepetitionTime"),
         echo_ms=tags.number("EchoTime", "EffectiveEchoTime"),
@@ -270,68 +272,58 @@ def _facts(one: Stack, label: str) -> SeriesFacts:
         flip_degrees=tags.number("FlipAngle"),
         b_value=tags.number("DiffusionBValue"),
         contrast=_contrast(tags),
-        time_s=_time(one),
+        time_s=started(one),
         exam=tags.text("StudyDate", "StudyInstanceUID"),
+        study=tags.text("StudyInstanceUID"),
         spacing_mm=grid.spacing_mm,
         extent_mm=grid.spacing_mm[2] * grid.shape[2],
         plane=("sagittal", "coronal", "axial")[int(np.argmax(normal))],
         three_d=tags.text("MRAcquisitionType", "VolumetricProperties").upper().startswith(("3D", "VOLUME"))
         and grid.spacing_mm[2] < 3,
         frame_of_reference=tags.text("FrameOfReferenceUID"),
+        box_mm=_box(grid),
     )
+
+
+def _box(grid: Grid) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the least and the greatest RAS coordinates of a grid's corners."""
+    corners = np.array(list(product(*((-0.5, n - 0.5) for n in grid.shape))))
+    places = corners @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    low, high = places.min(0).tolist(), places.max(0).tolist()
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+
+def _image_type(tags: Tags) -> tuple[str, ...]:
+    """Return the words of FrameType, of a frame, or else of ImageType, of a file."""
+    return tuple(tags.text("FrameType", "ImageType").upper().split())
 
 
 def _contrast(tags: Tags) -> bool:
     """Return whether a tag says that a contrast agent was given."""
-    agent = tags.text("ContrastBolusAgent").strip().casefold()
+    if tags.text("ContrastBolusAgentAdministered").upper() == "NO":
+        return False
+    agent = tags.text("ContrastBolusAgent").strip()
     if agent:
-        return agent not in ("none", "no", "0", "n", "nein", "non", "without", "n/a", "na", "-", "no contrast")
+        return not find(NO_AGENT, plain(agent)) and agent != "-"
     sequence = tags.get("ContrastBolusAgentSequence")
     return bool(sequence) or bool(tags.number("ContrastBolusVolume"))
 
 
-def _time(one: Stack) -> float | None:
-    """Return when the first slice was acquired, in seconds since midnight."""
-    times = []
-    for frame in one.frames:
-        if frame is None:
-            continue
-        text = frame.tags.text("AcquisitionDateTime", "FrameAcquisitionDateTime")[8:14]
-        text = text or frame.tags.text("AcquisitionTime", "SeriesTime", "ContentTime").replace(":", "")[:6]
-        if len(text) == 6 and text.isdigit():
-            times.append(int(text[:2]) * 3600 + int(text[2:4]) * 60 + int(text[4:]))
-    return float(min(times)) if times else None
-
-
-def _read_image(one: Stack) -> NDArray[np.float32]:
-    """Read the pixels (i, j, k) of a volume; missing slices are interpolated between their neighbours."""
-    columns, rows, count = one.shape
-    image = np.zeros((count, rows, columns), np.float32)
-    pixels: dict[Path, NDArray[Any]] = {}
-    for k, frame in enumerate(one.frames):
-        if frame is None:
-            continue
-        if frame.path not in pixels:
-            pixels = {frame.path: _pixels(frame.path)}  # one file at a time is kept
-        slices = pixels[frame.path]
-        if frame.number >= len(slices) or slices.shape[1:] != (rows, columns):
-            raise CaseError(f"pixels of a slice have shape {slices.shape[1:]}, its header says {(rows, columns)}")
-        image[k] = slices[frame.number]
-    present = [k for k, frame in enumerate(one.frames) if frame is not None]
-    for below, above in pairwise(present):
-        for k in range(below + 1, above):
-            share = (k - below) / (above - below)
-            image[k] = (1 - share) * image[below] + share * image[above]
-    return image.transpose(2, 1, 0)
-
-
 def _scan(one: Stack, facts: SeriesFacts, image: NDArray[np.float32], problems: Sequence[str]) -> RawScan:
-    headers = {frame.instance_uid: frame.header for frame in one.frames if frame is not None}
+    there = [frame for frame in one.frames if frame is not None]
+    headers = {frame.instance_uid: frame.header for frame in there}
+    told_apart = len({frame.path for frame in there}) == len(headers)
+    if not told_apart:
+        problems = (
+            *problems,
+            "slices share one SOPInstanceUID, as some anonymisers leave it; they were told apart by their places",
+        )
     source = DicomSource(
         series_uid=facts.uid,
         number=facts.number,
         instances=tuple("" if frame is None else frame.instance_uid for frame in one.frames),
         headers=tuple(headers.values()),
+        told_apart=told_apart,
     )
     return RawScan(
         image=image,
@@ -340,15 +332,3 @@ def _scan(one: Stack, facts: SeriesFacts, image: NDArray[np.float32], problems: 
         source=source,
         problems=(*one.problems, *problems),
     )
-
-
-def _pixels(path: Path) -> NDArray[Any]:
-    """Return (frames, rows, columns) as stored, rescaled."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        pixels = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        raise CaseError("pixels of a slice cannot be decoded; the file is damaged, copy it again") from error
-    return pixels[np.newaxis] if pixels.ndim == 2 else pixels

@@ -32,6 +32,8 @@ class DicomSource:
     headers: tuple[Any, ...] = field(repr=False)
     """The distinct instances without their pixels, pydicom data sets in slice order. They name the patient: only
     `clinical` reads them, and no text output is made from them."""
+    told_apart: bool = True
+    """Every slice of a file of its own has a UID of its own; else nothing can refer to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

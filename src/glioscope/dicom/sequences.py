@@ -39,20 +39,24 @@ class SeriesFacts:
     contrast: bool = False
     """A tag names a contrast agent. On many scanners every series after the patient's entry has it, or none."""
     time_s: float | None = None
-    """Start of acquisition, seconds since midnight."""
+    """Start of acquisition, seconds; only differences mean something. Midnight is no jump back."""
     exam: str = ""
     """What tells one examination from another: its date, else its UID."""
+    study: str = ""
+    """UID of the study."""
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     extent_mm: float = 150.0
     """Along the slices."""
     plane: str = "axial"
     three_d: bool = False
     frame_of_reference: str = ""
+    box_mm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    """Least and greatest RAS coordinates of the volume."""
 
     @property
     def text(self) -> str:
-        """Description, protocol and sequence name as plain words."""
-        return words.plain(f"{self.description} {self.protocol}")
+        """Description and protocol as plain words, without those of operations, visits and coils."""
+        return words.about_scan(words.plain(f"{self.description} {self.protocol}"))
 
     def summary(self) -> str:
         """Return one phrase without anything personal: label, plane, spacing, times."""
@@ -87,10 +91,10 @@ class Typing:
 
 def type_series(facts: SeriesFacts) -> Typing:
     """Return what a series is by its tags alone."""
-    if other := _other(facts):
-        return Typing(kind=other, points=0, evidence=())
     named, word = _by_words(facts.text)
-    timed = _by_times(facts)
+    timed = weighting_by_times(facts)
+    if other := _other(facts, named, timed):
+        return Typing(kind=other, points=0, evidence=())
     points = {"t1": 0.0, "t2w": 0.0, "t2f": 0.0}
     evidence, problems = [], []
     if named:
@@ -113,7 +117,7 @@ def type_series(facts: SeriesFacts) -> Typing:
         points=points[best] - sum(p for kind, p in points.items() if kind != best),
         evidence=tuple(evidence),
         problems=tuple(problems),
-        contrast=_contrast_words(facts.text) if best == "t1" else None,
+        contrast=words.of_contrast(facts.text) if best == "t1" else None,
     )
 
 
@@ -126,22 +130,43 @@ _OTHER_TYPES = {
     "localiser": {"LOCALIZER", "SCOUT"},
     "diffusion": {"ADC", "FA", "TRACEW", "DIFFUSION", "TENSOR"},
     "perfusion": {"PERFUSION", "CBV", "CBF", "MTT", "ASL", "TTP"},
-    "phase image": {"P", "PHASE", "I", "IMAGINARY"},
+    "phase image": {"P", "PHASE", "I", "IMAGINARY", "VELOCITY"},
+    "real part of an image": {"R", "REAL"},
     "derived image": {"PROJECTION", "MIP", "MNIP", "SUBTRACTION"},
 }
 """Kind of another series, to the values of ImageType that tell it."""
 
 
-def _other(facts: SeriesFacts) -> str:
-    """Return the kind of a series that is none of the four sequences, or nothing."""
+def _other(facts: SeriesFacts, named: str, timed: str) -> str:
+    """Return the kind of a series that is none of the four sequences, or nothing.
+
+    A word of several meanings must not overrule a weighting that is named and that the times agree with.
+    """
     kinds = set(facts.image_type)
     for kind, types in _OTHER_TYPES.items():
         if kinds & types:
             return kind
     if (facts.b_value or 0) > 0:
         return "diffusion"
-    named = next((kind for kind, pattern in words.OTHER.items() if words.find(pattern, facts.text)), "")
-    return named or ("spine" if "spine" in facts.body_part.casefold() else "")
+    for kind, pattern in words.OTHER.items():
+        if words.find(pattern, facts.text):
+            return kind
+    for kind, pattern in words.DOUBTFUL.items():
+        agreed = bool(named) and (timed == named or (not timed and kind != "proton density"))
+        if words.find(pattern, facts.text) and not agreed:
+            return kind
+    return _other_part(facts)
+
+
+def _other_part(facts: SeriesFacts) -> str:
+    """Return that a series shows another part of the body, or nothing; words for the head outweigh."""
+    tag = words.plain(facts.body_part)
+    if words.find(words.HEAD, tag):
+        return ""
+    if part := words.find(rf"{words.ELSEWHERE}|hand|arm|leg|\w*spine", tag):
+        return "spine" if "spine" in part else f"another part of the body ({part})"
+    part = words.find(words.ELSEWHERE, facts.text)
+    return f"another part of the body ({part})" if part and not words.find(words.HEAD, facts.text) else ""
 
 
 def _by_words(text: str) -> tuple[str, str]:
@@ -157,7 +182,7 @@ def _by_words(text: str) -> tuple[str, str]:
     return ("t2w", t2) if t2 else ("", "")
 
 
-def _by_times(facts: SeriesFacts) -> str:
+def weighting_by_times(facts: SeriesFacts) -> str:
     """Return the weighting that echo, repetition and inversion times make, another kind, or nothing."""
     echo, repetition, inversion = facts.echo_ms, facts.repetition_ms, facts.inversion_ms or 0
     if echo is None or repetition is None:
@@ -173,9 +198,3 @@ def _by_times(facts: SeriesFacts) -> str:
         "proton density": echo < 45 and repetition > 1500 and inversion == 0 and not gradient,
     }
     return next((kind for kind, fits in windows.items() if fits), "")
-
-
-def _contrast_words(text: str) -> bool | None:
-    if words.find(words.WITHOUT_CONTRAST, text):
-        return False
-    return True if words.find(words.WITH_CONTRAST, text) else None

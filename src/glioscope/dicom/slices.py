@@ -61,6 +61,14 @@ class Tags:
                     return value
         return None
 
+    def private(self, group: int, element: int) -> float | None:
+        """Return the first number of a private tag of the instance, or None."""
+        try:
+            value = self._layers[-1][group, element].value
+            return float(value if isinstance(value, int | float | str) else value[0])
+        except Exception:  # noqa: BLE001 (as above)
+            return None
+
     def text(self, *keywords: str) -> str:
         """Return the value as text; several values are joined by a space."""
         value = self.get(*keywords)
@@ -159,16 +167,13 @@ def _frame(path: Path, header: Any, number: int) -> Frame:
         raise CaseError("slices have directions that are not at right angles")
     if len(spacing) != 2 or min(spacing) <= 0 or len(size) != 2 or min(size) < 2:
         raise CaseError("slices have no usable pixel spacing or size")
-    image_type = tags.text("ImageType").upper().split()
+    image_type = tags.text("FrameType", "ImageType").upper().split()
     contents = (
         round(tags.number("EchoTime", "EffectiveEchoTime") or 0, 1),
         round(tags.number("InversionTime", "InversionTimes") or 0),
         tags.number("DiffusionBValue") or 0,
-        *(
-            part
-            for part in ("M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "W", "F", "IP", "OP")
-            if part in image_type
-        ),
+        *component_of(tags),
+        *(part for part in ("W", "F", "IP", "OP") if part in image_type),
     )
     order = [tags.number(k) or 0 for k in ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")]
     return Frame(
@@ -186,17 +191,42 @@ def _frame(path: Path, header: Any, number: int) -> Frame:
     )
 
 
+_COMPONENTS = {
+    "M": "M", "MAGNITUDE": "M", "P": "P", "PHASE": "P", "R": "R", "REAL": "R", "I": "I", "IMAGINARY": "I",
+}  # fmt: skip
+_GE_COMPONENTS = {1: "P", 2: "R", 3: "I"}
+"""Values of GE's own tag for the kind of image, which ImageType does not tell."""
+
+
+def component_of(tags: Tags) -> tuple[str, ...]:
+    """Return which part of the complex signal a frame shows: M, P, R or I; none if nothing says so.
+
+    Told by ComplexImageComponent, of the frame or else of the file, by FrameType or ImageType (also as in ``P_FFE``),
+    and by GE's own tag.
+    """
+    if part := _COMPONENTS.get(tags.text("ComplexImageComponent").upper()):
+        return (part,)
+    for word in tags.text("FrameType", "ImageType").upper().split():
+        first, *rest = word.split("_")
+        if (part := _COMPONENTS.get(first)) and (not rest or len(first) == 1):
+            return (part,)
+    number = tags.private(0x0043, 0x102F)
+    return (_GE_COMPONENTS[int(number)],) if number in _GE_COMPONENTS else ()
+
+
 def stacks(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Return the frames of one series in groups that could each be a volume: same direction, size, echo, and so on.
 
-    A copy of an instance that is there already is dropped. Groups keep the order of their first frame.
+    A copy of an instance that is there already is dropped: same UID, same place. Anonymisers give all slices of a
+    series one UID; those differ in place. Groups keep the order of their first frame.
     """
     groups: list[list[Frame]] = []
     seen = set()
     for frame in sorted(frames, key=lambda f: f.order):
-        if (frame.instance_uid, frame.number) in seen:
+        what = (frame.instance_uid, frame.number, tuple(frame.position.round(3)), frame.contents, frame.order)
+        if what in seen:
             continue
-        seen.add((frame.instance_uid, frame.number))
+        seen.add(what)
         for group in groups:
             if _belong_together(group[0], frame):
                 group.append(frame)

@@ -14,7 +14,7 @@ from pathlib import Path
 from glioscope.cases import SEQUENCES, Case, case_of_files, naming_scheme, scan_cases
 from glioscope.dicom.find import find_dicom
 from glioscope.dicom.reading import read_dicom
-from glioscope.dicom.words import FLAIR, T1, T2, WITH_CONTRAST, WITHOUT_CONTRAST, find, plain
+from glioscope.dicom.words import FLAIR, NO_SCAN, T1, T2, about_scan, find, of_contrast, plain
 from glioscope.errors import CaseError, GeometryError, GlioscopeError
 from glioscope.files import is_nifti, nifti_stem, write_json
 from glioscope.report.style import SEQUENCE_NAMES
@@ -80,10 +80,12 @@ def sequence_of(name: str) -> str:
 
     >>> sequence_of("BraTS2021_00002_t1ce.nii.gz"), sequence_of("Ax T1 post gad.nii"), sequence_of("scan.nii.gz")
     ('t1c', 't1c', '')
+    >>> sequence_of("sub-01_ses-post_T1w.nii.gz"), sequence_of("T2_segmentation.nii.gz")
+    ('t1n', '')
     """
-    text = plain(nifti_stem(name))
+    text = about_scan(plain(nifti_stem(name)))
     words = text.split()
-    if any(word in ("seg", "segm", "mask", "label", "labels") for word in words):
+    if find(NO_SCAN, text):
         return ""
     exact = {"t1n": "t1n", "t1c": "t1c", "t1ce": "t1c", "t1gd": "t1c", "t2w": "t2w", "t2f": "t2f", "flair": "t2f"}
     for word in reversed(words):
@@ -92,8 +94,7 @@ def sequence_of(name: str) -> str:
     if find(FLAIR, text):
         return "t2f"
     if find(T1, text):
-        contrast = find(WITH_CONTRAST, text) and not find(WITHOUT_CONTRAST, text)
-        return "t1c" if contrast else "t1n"
+        return "t1c" if of_contrast(text) else "t1n"
     return "t2w" if find(T2, text) else ""
 
 
