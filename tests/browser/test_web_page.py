@@ -1,14 +1,6 @@
 """The server in a real browser: upload, correct, save, download, restart; and rubbish, told as such."""
 
 import gzip
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,52 +9,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tiny import write_tiny_case, write_tiny_model
+from serving import CHROMIUM, Server, drawn, stroke, upload, watched_page
+from tiny import write_tiny_case
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 pytest.importorskip("fastapi", reason="fastapi is not installed: no test of the server")
-CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed: no browser test"),
 ]
-
-PATIENCE = 120_000
-"""Milliseconds; a segmentation is a cold start of the program, and the picture is drawn without a graphics card."""
-
-
-class Server:
-    """`glioscope serve` as a process of its own, on a port that was free."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._model = write_tiny_model(folder / "model")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self._port}"
-
-    def start(self, *options: str) -> None:
-        places = ["--data", str(self._folder / "data"), "--model", str(self._model), *options]
-        command = [sys.executable, "-m", "glioscope", "serve", "--port", str(self._port), *places]
-        self._process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        for _ in range(1500):
-            try:
-                urllib.request.urlopen(f"{self.address}/login", timeout=5).close()
-            except OSError:
-                assert self._process.poll() is None, "the server ended"
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError("the server did not start")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(30) in (
-            0,
-            -signal.SIGTERM,
-        )  # ended in order, or by the signal raised again after that
 
 
 @pytest.fixture(scope="module")
@@ -73,52 +29,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:
     """An empty page; an error on its console or a request to anywhere else fails the test."""
-    context = browser.new_context(viewport={"width": 1100, "height": 700}, accept_downloads=True)
-    context.set_default_timeout(PATIENCE)
-    view = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    view.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    view.on("pageerror", lambda error: said.append(str(error)))
-    view.on("request", lambda request: asked.append(request.url))
-    view.on("dialog", lambda dialog: dialog.accept())
-    yield view
-    context.close()
-    expected = ("the server responded with a status of 4", "ERR_CONNECTION_RESET", "ReadPixels", "GPU stall")
-    assert [text for text in said if not any(part in text for part in expected)] == []
-    assert [url for url in asked if not url.startswith((server.address, "data:", "blob:"))] == []
-
-
-def upload(page: Any, address: str, files: list[str]) -> None:
-    page.goto(address)
-    page.locator("#choose-files").set_input_files(files)
-
-
-def stroke(page: Any) -> None:
-    """Draw with the brush across the first plane, well inside the picture."""
-    box = page.locator("#gl").bounding_box()
-    x, y = box["x"] + box["width"] * 0.12, box["y"] + box["height"] * 0.5
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 30, y + 12, steps=4)
-    page.mouse.up()
-
-
-def drawn(page: Any) -> int:
-    """Return how many voxels hold a label in the viewer."""
-    return int(page.evaluate("glioscopeCase.nv.drawBitmap.reduce((sum, v) => sum + (v > 0), 0)"))
+    with watched_page(browser, server.address) as view:
+        yield view
 
 
 def check_sequences(page: Any) -> None:
@@ -136,11 +51,12 @@ def look(page: Any) -> None:
     """Switch a region and the sequence: the picture changes, the labels do not."""
     assert "0.2 ml" in page.locator("#facts").inner_text()
     assert drawn(page) == 216
-    before = page.locator("#gl").screenshot()
-    page.get_by_label("WT", exact=True).uncheck(force=True)
-    assert page.locator("#gl").screenshot() != before
+    picture = page.locator("[data-plane=axial] canvas")
+    before = picture.screenshot()
+    page.get_by_label("WT", exact=True).first.uncheck(force=True)
+    assert picture.screenshot() != before
     page.keyboard.press("w")
-    assert page.get_by_label("WT", exact=True).is_checked()
+    assert page.get_by_label("WT", exact=True).first.is_checked()
     page.keyboard.press("4")
     page.wait_for_selector("#workspace[data-sequence=t2f]")
     assert page.get_by_label("FLAIR").is_checked()
@@ -150,16 +66,17 @@ def look(page: Any) -> None:
 def correct(page: Any) -> int:
     """Paint, undo, paint again, save; return how many voxels hold a label then."""
     assert page.get_by_role("button", name="Save as version 2").is_disabled()
+    page.keyboard.press("b")
     page.locator("#labels").get_by_label("Oedema").check(force=True)
     assert page.get_by_label("Brush").is_checked()
-    stroke(page)
-    page.wait_for_selector("#workspace[data-edits='1']")
+    stroke(page, (0.3, 0.7), (0.4, 0.75))
+    page.wait_for_selector("#workspace[data-steps='1']")
     assert drawn(page) > 216
     page.get_by_role("button", name="Undo").click()
     assert drawn(page) == 216
     assert page.get_by_role("button", name="Undo").is_disabled()
-    stroke(page)
-    page.wait_for_selector("#workspace[data-edits='1']")
+    stroke(page, (0.3, 0.7), (0.4, 0.75))
+    page.wait_for_selector("#workspace[data-steps='1']")
     page.get_by_label("Note").fill("oedema at the edge")
     page.get_by_role("button", name="Save as version 2").click()
     page.get_by_text("Saved as version 2").wait_for()
@@ -168,16 +85,19 @@ def correct(page: Any) -> int:
 
 
 def save_too_late(page: Any) -> None:
-    """Correct version 1 where another browser has saved version 2."""
+    """Correct version 1 where another browser has saved version 2: refused, then saved as a branch."""
     page.keyboard.press("x")
-    stroke_over_tumour(page)
-    page.wait_for_selector("#workspace:not([data-edits='0'])")
+    stroke(page, (0.45, 0.4), (0.55, 0.5))
+    page.wait_for_selector("#workspace[data-steps='1']")
     page.get_by_role("button", name="Save as version 2").click()
     page.get_by_text("version 2 was saved in the meantime").wait_for()
+    page.get_by_role("button", name="Save mine as a branch").click()
+    page.get_by_text("Saved as version 3").wait_for()
+    assert "corrected from 1" in page.locator("#version option").first.inner_text()
 
 
 def downloaded(page: Any) -> int:
-    """Download the segmentation and return how many of its voxels hold a label."""
+    """Download the version shown and return how many of its voxels hold a label."""
     with page.expect_download() as download:
         page.get_by_role("link", name="Segmentation, NIfTI").click()
     assert download.value.suggested_filename == "BraTS-GLI-00001-000_segmentation.v2.nii.gz"
@@ -208,23 +128,15 @@ def test_from_upload_to_correction_and_back_after_a_restart(page: Any, server: S
     server.start()
     page.goto(server.address)
     row = page.get_by_role("row", name="BraTS-GLI-00001-000")
-    row.get_by_text("version 2").wait_for()
+    row.get_by_text("version 3").wait_for()
     assert "Done" in row.inner_text()
     page.goto(address)
     page.wait_for_selector("#workspace[data-ready=yes]")
-    assert drawn(page) == painted
+    page.get_by_label("Version").select_option("2")
+    page.get_by_text("corrected from 1: oedema").wait_for(state="attached")
+    page.wait_for_function(f"glioscopeCase.map.labels.reduce((sum, v) => sum + (v > 0), 0) === {painted}")
     page.get_by_role("button", name="Delete case").click()
     page.get_by_text("None yet.").wait_for()
-
-
-def stroke_over_tumour(page: Any) -> None:
-    """Wipe along the crosshair of the first plane: it stands in the tumour."""
-    box = page.locator("#gl").bounding_box()
-    for share in (0.35, 0.45, 0.55):
-        page.mouse.move(box["x"] + box["width"] * 0.03, box["y"] + box["height"] * share)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * share, steps=6)
-        page.mouse.up()
 
 
 def test_a_folder_of_rubbish_and_an_upload_cut_off(page: Any, server: Server, tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ import gzip
 import io
 import json
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -409,10 +412,13 @@ def nifti(labels: NDArray[Any], affine: NDArray[np.float64] = LPS) -> bytes:
     return gzip.compress(nib.Nifti1Image(labels, affine).to_bytes(), mtime=0)
 
 
-def save(client: TestClient, key: str, body: bytes, based_on: int = 1, note: str = "") -> Any:
-    path = f"/api/cases/{key}/versions"
+def save(client: TestClient, key: str, body: bytes, based_on: int = 1, **asked: Any) -> Any:
+    """Send a correction of a version as it is now, unless `content` says what it was."""
+    versions = client.get(f"/api/cases/{key}").json().get("versions", [])
+    content = versions[based_on - 1]["content"] if based_on <= len(versions) else "0" * 32
     headers = {"content-type": "application/octet-stream"}
-    return client.post(path, params={"based_on": based_on, "note": note}, content=body, headers=headers)
+    params = {"based_on": based_on, "content": content, **asked}
+    return client.post(f"/api/cases/{key}/versions", params=params, content=body, headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -481,12 +487,39 @@ def test_other_files_of_a_case_are_given_by_name_alone(done: str, client: TestCl
 
 def test_saving_on_top_of_a_newer_version_is_refused(done: str, client: TestClient) -> None:
     labels = label_map(client, done)
+    labels[0, 0, 0] = 2
     assert save(client, done, nifti(labels)).status_code == 201
     refused = save(client, done, nifti(np.zeros_like(labels)))
     assert refused.status_code == 409
     assert "version 2 was saved in the meantime" in refused.json()["detail"]
-    assert (label_map(client, done, 2) > 0).sum() == 216
-    assert save(client, done, nifti(labels), based_on=2).json()["number"] == 3
+    assert (label_map(client, done, 2) > 0).sum() == 217
+    branch = save(client, done, nifti(np.zeros_like(labels)), branch=True).json()
+    assert (branch["number"], branch["based_on"], branch["changed"]) == (3, 1, 216)
+    assert save(client, done, nifti(labels), based_on=3).json()["number"] == 4
+
+
+def test_a_version_that_changes_nothing_is_none(done: str, client: TestClient) -> None:
+    refused = save(client, done, nifti(label_map(client, done)))
+    assert refused.status_code == 422
+    assert "is the same as version 1" in refused.json()["detail"]
+    assert client.get(f"/api/cases/{done}").json()["version"] == 1
+
+
+def test_a_correction_of_what_was_segmented_again_is_refused(done: str, client: TestClient) -> None:
+    """The number is 1 again; scans and voxels are others."""
+    before = client.get(f"/api/cases/{done}").json()
+    three = {code: place for code, place in before["choice"].items() if code != "t1c"}
+    labels = label_map(client, done)
+    labels[0, 0, 0] = 2
+    content = before["versions"][0]["content"]
+    assert client.post(f"/api/cases/{done}/start", json={"choice": three}).status_code == 202
+    waiting = save(client, done, nifti(labels), content=content)
+    assert (waiting.status_code, "being segmented again" in waiting.json()["detail"]) == (409, True)
+    work(client)
+    for branch in (False, True):
+        refused = save(client, done, nifti(labels), content=content, branch=branch)
+        assert (refused.status_code, "segmented again since you opened it" in refused.json()["detail"]) == (409, True)
+    assert client.get(f"/api/cases/{done}").json()["version"] == 1
 
 
 @pytest.mark.parametrize(
@@ -515,7 +548,7 @@ def test_what_is_no_segmentation_is_not_saved(done: str, client: TestClient, bod
 def test_a_full_disk_leaves_no_half_version(done: str, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     store = service_of(client).store
     monkeypatch.setattr(store._db, "_connection", _FullDatabase(store._db._connection))
-    answer = save(client, done, nifti(label_map(client, done)))
+    answer = save(client, done, nifti(np.zeros(SHAPE, np.uint8)))
     monkeypatch.undo()
     assert answer.status_code == 507
     assert "is the disk full?" in answer.json()["detail"]
@@ -753,7 +786,7 @@ def test_without_the_token_there_is_only_the_log_in(locked: TestClient, case_fil
     assert locked.get("/openapi.json").status_code == 401
     assert locked.post("/api/uploads", files=as_files(case_files)).status_code == 401
     answer = locked.get("/", headers={"accept": "text/html"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/")
     assert locked.get("/login").status_code == 200
     assert locked.get("/static/page.css").status_code == 200
     for wrong in ("Bearer x", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer ü"):
@@ -764,6 +797,22 @@ def test_without_the_token_there_is_only_the_log_in(locked: TestClient, case_fil
 def test_with_a_token_any_name_will_do(locked: TestClient) -> None:
     headers = {"authorization": f"Bearer {TOKEN}", "host": "glioscope.hospital.example"}
     assert locked.get("/api/cases", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("/cases/0123456789abcdef", "/cases/0123456789abcdef"),
+        ("/docs", "/docs"),
+        ("//evil.example", "/"),
+        ("https://evil.example/cases/0123456789abcdef", "/"),
+        ("/logout", "/"),
+    ],
+)
+def test_a_link_survives_the_log_in_and_leads_nowhere_else(locked: TestClient, asked: str, given: str) -> None:
+    assert f'name="next" value="{given}"' in locked.get("/login", params={"next": asked}).text
+    answer = locked.post("/login", data={"token": TOKEN, "next": asked})
+    assert (answer.status_code, answer.headers["location"]) == (303, given)
 
 
 def test_the_token_opens_by_header_and_by_cookie(locked: TestClient) -> None:
@@ -780,3 +829,14 @@ def test_the_token_opens_by_header_and_by_cookie(locked: TestClient) -> None:
     assert locked.get("/api/cases").status_code == 200
     assert locked.post("/logout").status_code == 303
     assert locked.get("/api/cases").status_code == 401
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told_and_no_success_announced(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        command = [sys.executable, "-m", "glioscope", "serve", "--port", port, "--data", str(tmp_path / "data")]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 2
+    assert f"cannot listen at 127.0.0.1, port {port}" in said.stderr
+    assert "Glioscope at" not in said.stdout

@@ -1,5 +1,6 @@
 """`glioscope serve`: the web page."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -41,10 +42,34 @@ def run_server(*, host: str, port: int, data: Path, token: str | None, model: Pa
         )
     )
     shown = f"[{host}]" if ":" in host else host
+    listening = _listen(host, port)  # before anything is announced
+    port = listening.getsockname()[1]
     print(f"Glioscope at http://{shown}:{port}, cases in {config.data}. Stop with Ctrl+C.", flush=True)
     print("Research use only; not a medical device.", file=sys.stderr, flush=True)
-    try:
-        server.run()
-    except SystemExit as error:  # the port is taken
-        raise RunError(f"serve: cannot listen at {shown}:{port}; is another server there? Choose --port") from error
+    server.run(sockets=[listening])
     return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address.
+
+    Raises
+    ------
+    RunError
+        Another program listens there, or this machine has no such address.
+    """
+    made = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, protocol)
+        if sys.platform != "win32":  # there it would let two servers share a port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(128)
+    except OSError as error:
+        if made is not None:
+            made.close()
+        raise RunError(
+            f"serve: cannot listen at {host}, port {port} ({error.strerror}); is another server there? Choose --port"
+        ) from error
+    return made

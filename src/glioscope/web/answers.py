@@ -26,6 +26,7 @@ class VersionAnswer(BaseModel):
     note: str
     changed: int = Field(description="Voxels that differ from the version it is based on")
     created: float = Field(description="Seconds since 1970")
+    content: str = Field(description="Mark of its voxels and scans, to be sent with a correction of it")
 
 
 class WorkAnswer(BaseModel):
@@ -138,10 +139,15 @@ def _work(service: Service, row: CaseRow) -> WorkAnswer | None:
     return work_of(service, service.store.last_job(row.key, "read" if row.state == "reading" else "segment"))
 
 
-def version_answer(row: VersionRow) -> VersionAnswer:
+def version_answer(service: Service, key: str, row: VersionRow) -> VersionAnswer:
     """Return a version."""
     return VersionAnswer(
-        number=row.number, based_on=row.based_on, note=row.note, changed=row.changed, created=row.created
+        number=row.number,
+        based_on=row.based_on,
+        note=row.note,
+        changed=row.changed,
+        created=row.created,
+        content=service.content(key, row.number),
     )
 
 
@@ -158,7 +164,7 @@ def case_answer(service: Service, row: CaseRow) -> CaseAnswer:
         choice=dict(row.choice),
         result=dict(row.result),
         version=row.version,
-        versions=[version_answer(version) for version in service.store.versions(row.key)],
+        versions=[version_answer(service, row.key, version) for version in service.store.versions(row.key)],
         created=row.created,
         finished=row.finished,
         work=_work(service, row),

@@ -241,20 +241,23 @@ async def save(
     request: Request,
     key: Key,
     based_on: Annotated[int, Query(ge=1, description="The version that was corrected")],
+    content: Annotated[str, Query(pattern="^[0-9a-f]{32}$", description="Its mark, as the case's versions tell it")],
+    branch: Annotated[bool, Query(description="Save it beside a newer version")] = False,
     note: Annotated[str, Query(max_length=1000, description="What was corrected")] = "",
 ) -> VersionAnswer:
     """Save a corrected segmentation as a new version.
 
     The body is NIfTI on the grid of the case (or the part that ?view=true gives), packed or not. Nothing is ever
-    overwritten: if a newer version than `based_on` exists, the answer is 409.
+    overwritten: if a newer version than `based_on` exists, or the case was segmented again, the answer is 409.
     """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > results.MOST_UPLOADED:
             raise UploadError(413, "the segmentation is too large; nothing was saved")
-    made = await run_in_threadpool(service.save, key, bytes(body), based_on=based_on, note=note)
-    return version_answer(made)
+    sent = results.Correction(body=bytes(body), based_on=based_on, content=content, note=note, branch=branch)
+    made = await run_in_threadpool(service.save, key, sent)
+    return version_answer(service, key, made)
 
 
 def _csv(text: str, filename: str) -> Response:

@@ -12,7 +12,7 @@ import json
 import socket
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +92,7 @@ class Guard:
             return 413, f"the request is larger than {SMALL_BODY // 1024} KB", {}
         if not scope["path"].startswith(OPEN) and not self._may_enter(headers):
             if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
-                return 303, "the token is needed", {"location": "/login"}
+                return 303, "the token is needed", {"location": f"/login?next={quote(scope['path'])}"}
             return 401, "the token is needed: log in, or send 'Authorization: Bearer TOKEN'", {}
         return None
 

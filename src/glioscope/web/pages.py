@@ -9,14 +9,15 @@ from jinja2 import Environment
 
 from glioscope.report.page import environment
 
+_SCRIPTS = (
+    *("theme.js", "server.js", "home.js", "case.js", "editor.js", "space.js", "bitmap.js", "tools.js", "views.js"),
+    *("pointer.js", "clicks.js", "keys.js", "panel.js"),
+)
 _FILES = {
     "page.css": ("glioscope.report", "assets", "text/css; charset=utf-8"),
     "niivue.umd.js.gz": ("glioscope.report", "assets", "text/javascript; charset=utf-8"),
     "web.css": ("glioscope.web", "static", "text/css; charset=utf-8"),
-    "server.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
-    "home.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
-    "case.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
-    "viewer.js": ("glioscope.web", "static", "text/javascript; charset=utf-8"),
+    **dict.fromkeys(_SCRIPTS, ("glioscope.web", "static", "text/javascript; charset=utf-8")),
 }
 """All that is served besides pages and cases; nothing else in these folders can be asked for."""
 

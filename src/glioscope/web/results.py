@@ -6,11 +6,13 @@ cases/<key>/view/t1c.nii.gz …                                                 
 """
 
 import csv
+import hashlib
 import io
 import threading
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,16 @@ def names(version: int) -> tuple[str, str, str]:
 def read_summary(store: Store, key: str, version: int) -> dict[str, Any]:
     """Return the summary of a version."""
     return read_json(result_folder(store, key) / names(version)[1], what="summary")
+
+
+def content_of(summary: Mapping[str, Any], version: int) -> str:
+    """Return a mark of what a version is: the voxels of its segmentation and of the scans it was made from.
+
+    Numbers begin again at 1 when a case is segmented anew; this does not. 32 hexadecimal digits.
+    """
+    inputs = sorted((name, entry["sha256"]) for name, entry in summary["inputs"].items())
+    parts = [summary["outputs"][names(version)[0]], *(f"{name}:{digest}" for name, digest in inputs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def result_of(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,9 +179,22 @@ def report_file(store: Store, key: str, version: int) -> Path:
     return folder / page
 
 
-def save_version(
-    store: Store, row: CaseRow, body: bytes, *, based_on: int, note: str
-) -> tuple[VersionRow, dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What somebody sends who corrected a version."""
+
+    body: bytes
+    """NIfTI, packed or not."""
+    based_on: int
+    """The version that was corrected."""
+    content: str
+    """What that was, as `content_of` tells it: a number alone may mean another segmentation by now."""
+    note: str
+    branch: bool = False
+    """Save it although a newer version exists."""
+
+
+def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionRow, dict[str, Any]]:
     """Check a corrected segmentation, measure it, write it as the next version, and return that with its summary.
 
     Parameters
@@ -178,38 +203,31 @@ def save_version(
         The list of cases.
     row : CaseRow
         The case.
-    body : bytes
-        NIfTI, packed or not.
-    based_on : int
-        The version that was corrected: it must be the newest.
-    note : str
-        What the user says of it.
+    sent : Correction
+        The map, and what it corrects: the newest version, unless it is a branch.
 
     Raises
     ------
     ConflictError
-        A newer version exists.
+        A newer version exists, or what was corrected is not here any more.
     CaseError, GeometryError, LabelError
-        It is no segmentation of this case.
+        It is no segmentation of this case, or the very one that it corrects.
     RunError
         It cannot be written.
     """
     with _SAVING:  # two browsers: the second sees what the first wrote
         current = store.case(row.key)
         newest = current.version if current else 0
-        if newest != based_on:
-            raise ConflictError(
-                f"version {newest} was saved in the meantime, and yours is a correction of version {based_on}. Nothing "
-                f"was overwritten: load version {newest} and correct that, or download yours first."
-            )
-        folder = result_folder(store, row.key)
-        summary = read_summary(store, row.key, based_on)
+        folder, based_on = result_folder(store, row.key), sent.based_on
+        summary = _corrected_summary(store, row.key, sent, newest)
         before = read_labels(folder / names(based_on)[0])
         scheme = scheme_named(summary["scheme"]["name"])
-        labels = read_correction(body, before, view_box(store, row.key), scheme)
-        number = based_on + 1
+        labels = read_correction(sent.body, before, view_box(store, row.key), scheme)
+        number, note = newest + 1, sent.note
         segmentation, record, _ = names(number)
         changed = int(np.count_nonzero(labels != before.data))
+        if not changed:
+            raise CaseError(f"the segmentation: is the same as version {based_on}, so no version was made of it")
         write_volume(folder / segmentation, labels, before.grid)
         try:
             made = _corrected(store, row.key, summary, labels, before.grid, scheme)
@@ -223,6 +241,22 @@ def save_version(
                 (folder / name).unlink(missing_ok=True)
             raise
         return version, made
+
+
+def _corrected_summary(store: Store, key: str, sent: Correction, newest: int) -> dict[str, Any]:
+    """Return the summary of the version that was corrected, if it is still what the sender saw."""
+    summary = read_summary(store, key, sent.based_on) if sent.based_on <= newest else None
+    if summary is None or content_of(summary, sent.based_on) != sent.content:
+        raise ConflictError(
+            "this case was segmented again since you opened it, and what you corrected is not its version "
+            f"{sent.based_on} any more. Nothing was overwritten: download your drawing, then load the case anew."
+        )
+    if newest != sent.based_on and not sent.branch:
+        raise ConflictError(
+            f"version {newest} was saved in the meantime, and yours is a correction of version {sent.based_on}. "
+            f"Nothing was overwritten: save yours as a branch, download it, or load version {newest} and correct that."
+        )
+    return summary
 
 
 def read_correction(body: bytes, before: Volume, box: Box, scheme: LabelScheme) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -193,7 +194,7 @@ class Service:
         self.runner.cancel(row.key)
         self.store.remove(row.key)
 
-    def save(self, key: str, body: bytes, *, based_on: int, note: str) -> VersionRow:
+    def save(self, key: str, sent: results.Correction) -> VersionRow:
         """Save a corrected segmentation as the next version.
 
         Raises
@@ -201,12 +202,21 @@ class Service:
         NotNowError
             There is no segmentation yet.
         ConflictError
-            A newer version exists.
+            A newer version exists, or what was corrected is not here any more.
         """
         row = self.case(key)
+        if row.state in ("queued", "running"):
+            raise results.ConflictError(
+                "this case is being segmented again, and what you corrected is not its newest result any more. Nothing "
+                "was overwritten: download your drawing, then load the case anew."
+            )
         if row.state != "done":
             raise NotNowError("this case has no segmentation yet")
-        return results.save_version(self.store, row, body, based_on=based_on, note=readable(note, length=300))[0]
+        return results.save_version(self.store, row, replace(sent, note=readable(sent.note, length=300)))[0]
+
+    def content(self, key: str, version: int) -> str:
+        """Return the mark of what a version is: see `results.content_of`."""
+        return results.content_of(results.read_summary(self.store, key, version), version)
 
     def compare(self, key: str, earlier: str) -> None:
         """Queue a comparison of a case with an earlier scan of the same patient.

@@ -1,6 +1,7 @@
 """The pages: the list, a case, the description of the API, the log-in; and the files that they load."""
 
 import asyncio
+import re
 import zlib
 from urllib.parse import parse_qs
 
@@ -57,22 +58,31 @@ def static(name: str, request: Request) -> Response:
 
 
 @router.get("/login", include_in_schema=False)
-def login() -> Response:
-    """Where the token is asked for."""
-    return HTMLResponse(render("login.html", {"title": "Glioscope: log in", "wrong": False, "token": False}))
+def login(next: str = "/") -> Response:  # noqa: A002 - the name in the address
+    """Where the token is asked for, on the way to the page `next`."""
+    return HTMLResponse(render("login.html", _login_values(next, wrong=False)))
+
+
+def _login_values(wanted: str, *, wrong: bool) -> dict[str, object]:
+    return {"title": "Glioscope: log in", "wrong": wrong, "token": False, "next": _own_page(wanted)}
+
+
+def _own_page(path: str) -> str:
+    """Return a path of this server; the first page where it is anything else, such as another site's address."""
+    return path if re.fullmatch(r"/(?:docs|cases/[0-9a-f]{16})?", path) else "/"
 
 
 @router.post("/login", include_in_schema=False)
 async def enter(service: Desk, request: Request) -> Response:
     """Compare the token, and remember it for twelve hours."""
-    given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0].strip()
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    given, wanted = form.get("token", [""])[0].strip(), form.get("next", ["/"])[0]
     token = service.config.token or ""
     if not token or not same(given, token):
         async with service.guessing:
             await asyncio.sleep(service.config.wrong_token_seconds)
-        values = {"title": "Glioscope: log in", "wrong": True, "token": False}
-        return HTMLResponse(render("login.html", values), status_code=403)
-    answer = RedirectResponse("/", status_code=303)
+        return HTMLResponse(render("login.html", _login_values(wanted, wrong=True)), status_code=403)
+    answer = RedirectResponse(_own_page(wanted), status_code=303)
     secure = request.headers.get("x-forwarded-proto") == "https"
     answer.set_cookie(COOKIE, session(token), max_age=12 * 3600, httponly=True, samesite="strict", secure=secure)
     return answer

@@ -90,8 +90,8 @@ async function update(one) {
     if (state === "failed") $("failure").textContent = one.message;
     if (state === "done" && viewer) location.reload();
     else if (state === "done") {
-      viewer = await import("./viewer.js");
-      viewer.open(one, () => ask(`/api/cases/${key}`));
+      const { open } = await import("./editor.js");
+      viewer = open(one, () => ask(`/api/cases/${key}`));
       if (before) $("title").focus();
     }
   }

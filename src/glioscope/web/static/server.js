@@ -1,6 +1,7 @@
 // What all pages need: asking the server, and elements made without markup, so that no name is ever taken for HTML.
 
-export async function ask(path, options = {}) {
+// The server's answer, or an error that a person understands.
+async function answerOf(path, options) {
   let answer;
   try {
     answer = await fetch(path, { credentials: "same-origin", ...options });
@@ -8,15 +9,44 @@ export async function ask(path, options = {}) {
     throw new Error("The server does not answer. Is it still running?");
   }
   if (answer.status === 401) {
-    location.href = "/login";
-    throw new Error("Please log in.");
+    if (!options.method) location.href = `/login?next=${encodeURIComponent(location.pathname)}`;
+    throw new Error("Please log in again: the session has ended.");
   }
   if (!answer.ok) {
     const error = new Error(await reason(answer));
     error.status = answer.status;
     throw error;
   }
-  return answer.status === 204 ? null : answer.json();
+  return answer;
+}
+
+async function read(answer, how) {
+  try {
+    return await answer[how]();
+  } catch {
+    throw new Error("The server's answer broke off. Is it still running?");
+  }
+}
+
+export async function ask(path, options = {}) {
+  const answer = await answerOf(path, options);
+  return answer.status === 204 ? null : read(answer, "json");
+}
+
+export async function bytesOf(path) {
+  return read(await answerOf(path, {}), "arrayBuffer");
+}
+
+function through(data, stream) {
+  return new Response(new Blob([data]).stream().pipeThrough(stream));
+}
+
+export function gunzip(data) {
+  return through(data, new DecompressionStream("gzip")).arrayBuffer();
+}
+
+export function gzip(data) {
+  return through(data, new CompressionStream("gzip")).blob();
 }
 
 export async function reason(answer) {
@@ -69,4 +99,22 @@ export function phrase(work) {
   const step = work.step ? work.step[0].toUpperCase() + work.step.slice(1) : "Working";
   const left = work.usual_seconds ? Math.max(1, Math.round(work.usual_seconds * 1.15 - work.seconds)) : null;
   return `${step}, ${Math.round(work.seconds)} s${left !== null && work.seconds < work.usual_seconds * 1.15 ? `; about ${left} s left` : ""}`;
+}
+
+export function phraseOfCount(count, thing) {
+  return `${count.toLocaleString("en-GB")} ${thing}${count === 1 ? "" : "s"}`;
+}
+
+// Controls
+
+export function listen(id, event, act) {
+  const element = document.getElementById(id);
+  element.addEventListener(event, () => act(element));
+}
+
+export function chip(parent, type, group, value, text, checked, change, extra = "") {
+  const input = make("input", { type, name: group, value, checked });
+  input.addEventListener("change", () => change(input));
+  parent.append(make("label", { class: `chip ${extra}` }, input, make("span", {}, text)));
+  return input;
 }
