@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,6 +66,15 @@ def remove_scratch(folder: Path) -> None:
     for path in folder.glob(".*"):
         if _SCRATCH.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file a second name, in a folder that is made if need be; copy it where the file system has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def require_file(path: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_coverage_threshold_leaves_out_what_needs_torch_alone() -> None:
     assert sorted(omitted) == sorted(f"*/glioscope/{file}" for file in files)
 
 
-HEAVY = ("web", "__main__")
+HEAVY = ("web", "node", "__main__")
 """Need an extra, or run the program when imported."""
 
 WITHOUT_TORCH = """

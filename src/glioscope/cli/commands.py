@@ -10,6 +10,7 @@ import typer
 from glioscope import __version__
 from glioscope.cli.change import change
 from glioscope.cli.networks import compare, demo, export, train
+from glioscope.cli.node import node
 from glioscope.cli.scores import evaluate
 from glioscope.cli.terminal import Output, Watch, print_table
 
@@ -314,6 +315,9 @@ def serve(
     from glioscope.cli.serving import run_server
 
     return run_server(host=host, port=port, data=data, token=token, model=model, workers=workers)
+
+
+app.command()(node)
 
 
 @app.command()

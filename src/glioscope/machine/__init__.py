@@ -9,6 +9,7 @@ OpenVINO, psutil and platformdirs are loaded by the functions that ask them: a s
 """
 
 import functools
+import ipaddress
 import os
 import platform
 import subprocess
@@ -123,3 +124,13 @@ def provenance() -> dict[str, Any]:
         "versions": versions(),
         "processor": asdict(processor()),
     }
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -17,7 +17,8 @@ from urllib.parse import quote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glioscope.web.settings import ServerConfig, is_loopback
+from glioscope.machine import is_loopback
+from glioscope.web.settings import ServerConfig
 
 COOKIE = "glioscope_session"
 SMALL_BODY = 1024 * 1024

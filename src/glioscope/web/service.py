@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from starlette.requests import Request
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import CaseError, GlioscopeError
-from glioscope.files import NIFTI_SUFFIXES, nifti_suffix, read_json
+from glioscope.files import NIFTI_SUFFIXES, link_or_copy, nifti_suffix, read_json
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.space.volumes import VolumeFile, read_volume, write_volume
 from glioscope.web import results
@@ -289,8 +288,8 @@ class Service:
             return folder
         made = self.store.folder(key) / "versions" / str(version) / folder.name
         segmentation, summary, _ = results.names(version)
-        _link(folder / segmentation, made / "segmentation.nii.gz")
-        _link(folder / summary, made / "summary.json")
+        link_or_copy(folder / segmentation, made / "segmentation.nii.gz")
+        link_or_copy(folder / summary, made / "summary.json")
         return made
 
     def _read(self, job: JobRow, result: Path) -> None:
@@ -367,27 +366,19 @@ def _lay_out(row: CaseRow, scans: Mapping[str, Scan], source: Path, target: Path
             volume = read_volume(VolumeFile(path, row.scans.index(scan)))
             write_volume(target / f"{row.case_id}-{code}.nii.gz", volume.data, volume.grid)
         else:
-            _link(path, target / f"{row.case_id}-{code}{nifti_suffix(path)}")
+            link_or_copy(path, target / f"{row.case_id}-{code}{nifti_suffix(path)}")
     return "msd" if row.kind == "channels" else scheme_of(source, scans)
 
 
 def _lay_out_dicom(source: Path, target: Path, case_id: str) -> Path:
     """Give a DICOM source the name of its case, without copying it, and return its place."""
     if source.is_file():
-        _link(source, target / f"{case_id}.zip")
+        link_or_copy(source, target / f"{case_id}.zip")
         return target / f"{case_id}.zip"
     for path in source.rglob("*"):
         if path.is_file():
-            _link(path, target / case_id / path.relative_to(source))
+            link_or_copy(path, target / case_id / path.relative_to(source))
     return target / case_id
-
-
-def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(path, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, target)
 
 
 def _runs(*arguments: str) -> bool:

@@ -1,10 +1,10 @@
 """How the server runs: where it listens, where it keeps cases, and every limit."""
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from glioscope.errors import ConfigError
+from glioscope.machine import is_loopback
 from glioscope.machine.process import GIB
 
 LEAST_TOKEN = 16
@@ -57,13 +57,3 @@ class ServerConfig:
             raise ConfigError(f"serve: port {self.port} does not exist; choose 1024 to 65535")
         if self.workers < 1:
             raise ConfigError(f"serve: {self.workers} workers cannot work; give at least 1")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
