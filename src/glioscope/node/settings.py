@@ -111,6 +111,8 @@ class NodeConfig:
     """A study that got nothing for so long is complete."""
     model: Path | None = None
     """Model folder; None takes the network in the package."""
+    program: tuple[str, ...] = ("-m", "glioscope", "segment")
+    """What makes results, after the name of the interpreter; tests of the queue put something quicker there."""
     workers: int = 1
     """Studies segmented at once; each takes all cores."""
     limits: Limits = field(default_factory=Limits)

@@ -189,7 +189,7 @@ class Workers:
         shutil.rmtree(place, ignore_errors=True)
         for n, name in enumerate(self._store.used_files(version)):
             link_or_copy(self._store.objects_folder(version.key) / name, place / f"{n:06}.dcm")
-        arguments = ["-m", "glioscope", "segment", str(place), "-o", str(home / "output"), "--no-report"]
+        arguments = [*self._config.program, str(place), "-o", str(home / "output"), "--no-report"]
         arguments += ["--dicom", ",".join(kinds), "--keep-identity"]
         arguments += ["--model", str(self._config.model.resolve())] if self._config.model else []
         run_process(arguments, home, self._config.limits, interrupted=self._interrupted)
