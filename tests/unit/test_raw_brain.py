@@ -9,7 +9,7 @@ import pytest
 from glioscope.errors import ConfigError, DependencyError, ModelError
 from glioscope.phantom import Phantom, PhantomConfig, phantom
 from glioscope.prepare import brain
-from glioscope.prepare.brain import brain_mask, brain_share, choose_sequences, foreground, looks_stripped
+from glioscope.prepare.brain import brain_mask, brain_share, choose_sequences, looks_stripped, outline
 from glioscope.space.grid import Grid, reorient
 from glioscope.space.volumes import Volume, read_volume
 
@@ -53,19 +53,19 @@ def test_nothing_above_one_half_is_no_brain() -> None:
     assert not brain_mask(np.full((4, 4, 4), 0.5, np.float32)).any()
 
 
-def test_foreground_is_what_differs_from_a_constant_border() -> None:
+def test_the_outline_is_of_what_differs_from_a_constant_border() -> None:
     image = np.full((12, 12, 12), -3.0, np.float32)
     image[4:9, 4:9, 4:9] = 5
     image[6, 6, 6] = -3  # background's value inside
     wanted = np.zeros(image.shape, bool)
     wanted[4:9, 4:9, 4:9] = True
-    assert np.array_equal(foreground(image), wanted)
+    assert np.array_equal(outline(image), wanted)
     assert looks_stripped(Volume(image, Grid(image.shape, np.eye(4))), wanted)
 
 
-def test_noise_has_no_foreground() -> None:
+def test_noise_has_no_outline() -> None:
     image = np.random.default_rng(0).random((12, 12, 12), np.float32)
-    assert not foreground(image).any()
+    assert not outline(image).any()
     assert not looks_stripped(Volume(image, Grid(image.shape, np.eye(4))), np.zeros(image.shape, bool))
 
 
@@ -165,7 +165,7 @@ def test_the_brain_of_a_phantom_is_found_in_any_storage_order(head: Phantom) -> 
 def test_a_stripped_scan_keeps_its_own_outline(head: Phantom) -> None:
     scan = Volume(np.where(head.brain, head.images["t1c"], 0).astype(np.float32), head.grid)
     share = brain_share(scan)
-    assert np.array_equal(brain_mask(share), foreground(scan.data))
+    assert np.array_equal(brain_mask(share), outline(scan.data))
     assert looks_stripped(scan, share > 0.5)
 
 

@@ -19,13 +19,13 @@ import highdicom
 from pydicom import dcmread
 
 import synthetic_dicom as made
-from glioscope.cases import LoadedCase, load_case
+from glioscope.cases import load_case
 from glioscope.dicom.find import DicomCase
 from glioscope.dicom.scans import RawScan
 from glioscope.errors import CaseError
 from glioscope.labels import SCHEMES, regions_from_labels
+from glioscope.prepare.skull import skull_on
 from glioscope.segmentation import SegmentOptions, find_inputs, rewrite_reports, segment
-from glioscope.segmentation.case import skull_on
 from glioscope.space.grid import Grid
 from glioscope.space.registration import Registration
 from glioscope.space.volumes import Volume, read_labels, read_volume, write_volume
@@ -362,9 +362,9 @@ def test_voxels_that_are_no_numbers_are_no_skull(tmp_path: Path) -> None:
     images = {code: np.where(image == 0, np.nan, image).astype(np.float32) for code, image in tiny_images().items()}
     grid = Grid((20, 24, 16), np.diag([-7.0, -7, 7, 1]))  # 2.6 litres in all, 1.3 of them brain
     case = write_tiny_case(tmp_path, "p", images=images, affine=grid.affine)
-    assert skull_on(load_case(case)) == ""
+    assert skull_on(load_case(case).images, grid) == ""
     bright = {code: np.nan_to_num(image, nan=5) + np.indices(image.shape).sum(0) for code, image in images.items()}
-    assert "t1n holds 26" in skull_on(LoadedCase(case=load_case(case).case, grid=grid, images=bright))
+    assert "t1n holds 26" in skull_on(bright, grid)
 
 
 def test_pages_can_be_made_again_from_what_was_written(tmp_path: Path, model: Path) -> None:

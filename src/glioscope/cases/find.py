@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from glioscope.cases.known import stated
 from glioscope.errors import CaseError, GeometryError, printable
 from glioscope.files import is_nifti, nifti_stem, require_file
+from glioscope.space.background import with_zero_background
 from glioscope.space.grid import MAX_VOXELS, Grid
 from glioscope.space.volumes import VolumeFile, read_grid, read_labels, read_volumes
 
@@ -367,7 +368,7 @@ def load_case(source: Case | Path) -> LoadedCase:
     if case.reference is not None:
         _require_same_grid(case, "reference", read_grid(case.reference), names[0], grid)
         reference = read_labels(case.reference).data
-    images = MappingProxyType({n: v.data for n, v in zip(names, volumes, strict=True)})
+    images = MappingProxyType({n: with_zero_background(v.data) for n, v in zip(names, volumes, strict=True)})
     return LoadedCase(case=case, grid=grid, images=images, reference=reference)
 
 

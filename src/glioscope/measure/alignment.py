@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError
-from glioscope.measure.visits import SCAN, Visit, brain_of
+from glioscope.measure.visits import SCAN, Visit
+from glioscope.prepare.skull import brain_of
 from glioscope.space.registration import RegistrationConfig, register
 from glioscope.space.resampling import isotropic_grid, resample
 from glioscope.space.volumes import Volume
@@ -59,7 +60,7 @@ def align(earlier: Visit, later: Visit, config: RegistrationConfig | None = None
     """
     codes = _choose(earlier, later)
     before, now = earlier.read(codes[0]), later.read(codes[1])
-    brain, other = brain_of(now), brain_of(before)
+    brain, other = brain_of(now.data, now.grid), brain_of(before.data, before.grid)
     everywhere = np.ones(now.data.shape, bool)
     still = (everywhere if brain is None else brain) & (later.labels.data == 0)
     still = still if still.any() else everywhere

@@ -24,7 +24,8 @@ from glioscope.measure.alignment import SAME_BRAIN, Alignment, align, as_they_li
 from glioscope.measure.lesions import Group, describe_group, find_lesions, match_lesions
 from glioscope.measure.midline import SPECK_ML, Midline, find_midline
 from glioscope.measure.one_date import measure
-from glioscope.measure.visits import Visit, brain_of, load_visit
+from glioscope.measure.visits import Visit, load_visit
+from glioscope.prepare.skull import brain_of
 from glioscope.space.carrying import carry_labels
 from glioscope.space.grid import Grid
 from glioscope.space.registration import RegistrationConfig
@@ -137,7 +138,8 @@ def _days(dates: tuple[str, str] | None) -> int | None:
 def _brain(visit: Visit) -> NDArray[np.bool_] | None:
     """Return the brain of a date's first scan that shows one, or None."""
     for code in visit.scans:
-        brain = brain_of(visit.read(code))
+        scan = visit.read(code)
+        brain = brain_of(scan.data, scan.grid)
         if brain is not None:
             return brain
     return None

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.files import nifti_stem, read_json
@@ -16,8 +15,6 @@ from glioscope.space.volumes import Volume, VolumeFile, read_grid, read_labels, 
 
 SCAN = "scan"
 """What a scan is called whose sequence nobody named."""
-_STRIPPED = (0.02, 0.98)
-"""Share of voxels that are exactly 0 where the skull was taken off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,13 +57,6 @@ class Visit:
                 "they must share one grid. Name the scan that was segmented with --earlier-scan or --later-scan."
             )
         return scan
-
-
-def brain_of(scan: Volume) -> NDArray[np.bool_] | None:
-    """Return where a skull-stripped scan holds the brain; None for a scan with its skull, or an empty one."""
-    inside = scan.data != 0
-    outside = 1 - float(inside.mean())
-    return inside if _STRIPPED[0] <= outside <= _STRIPPED[1] else None
 
 
 def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = None) -> Visit:

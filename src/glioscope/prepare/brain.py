@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.errors import CaseError, ConfigError, DependencyError, ModelError
+from glioscope.prepare.skull import content
 from glioscope.space.grid import bounding_box, cut, paste, reorient
 from glioscope.space.volumes import Volume, read_volume, write_volume
 
@@ -88,8 +89,8 @@ def brain_share(scan: Volume, method: BrainMethod = "builtin") -> NDArray[np.flo
         return np.ones(scan.data.shape, np.float32)
     clean = Volume(np.nan_to_num(scan.data, nan=0.0, posinf=0.0, neginf=0.0), scan.grid)
     share = _builtin(clean) if method == "builtin" else _external(clean, method)
-    content = foreground(clean.data)
-    return content.astype(np.float32) if _agrees(content, share > 0.5) else share
+    own = outline(clean.data)
+    return own.astype(np.float32) if _agrees(own, share > 0.5) else share
 
 
 def brain_mask(share: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -107,26 +108,20 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cc3d.largest_k(np.ascontiguousarray(mask).astype(np.uint8), k=1, connectivity=26)) > 0
 
 
-def foreground(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return what is not background, where the background is one constant value; else nothing.
+def outline(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the one piece that differs from a constant background, its holes filled; else nothing.
 
     The background of a stripped scan is constant (0) along the border of its field of view.
     """
-    border = np.concatenate([image[s].ravel() for a in range(3) for s in (_plane(a, 0), _plane(a, -1))])
-    value = np.median(border)
-    content = image != value
-    if content.mean() > 0.8 or not content.any():
+    found = content(image)
+    if found.mean() > 0.8 or not found.any():
         return np.zeros(image.shape, bool)
-    return brain_mask(content.astype(np.float32))
+    return brain_mask(found.astype(np.float32))
 
 
-def _plane(axis: int, index: int) -> tuple[slice | int, ...]:
-    return (*[slice(None)] * axis, index)
-
-
-def _agrees(content: NDArray[np.bool_], brain: NDArray[np.bool_]) -> bool:
-    total = int(content.sum()) + int(brain.sum())
-    return total > 0 and 2 * int((content & brain).sum()) >= _STRIPPED_DICE * total
+def _agrees(own: NDArray[np.bool_], brain: NDArray[np.bool_]) -> bool:
+    total = int(own.sum()) + int(brain.sum())
+    return total > 0 and 2 * int((own & brain).sum()) >= _STRIPPED_DICE * total
 
 
 def looks_stripped(scan: Volume, mask: NDArray[np.bool_]) -> bool:
@@ -137,7 +132,7 @@ def looks_stripped(scan: Volume, mask: NDArray[np.bool_]) -> bool:
     mask : (i, j, k) bool
         The brain as `brain_mask` gives it; an empty one means no.
     """
-    return _agrees(foreground(scan.data), mask)
+    return _agrees(outline(scan.data), mask)
 
 
 def _builtin(scan: Volume) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from glioscope.cases.known import require_known
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.files import atomic_path
 from glioscope.labels import REGIONS, LabelScheme, detect_scheme, labels_from_regions, regions_from_labels, scheme_named
+from glioscope.space.background import foreground
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
 from glioscope.space.volumes import Volume
 
@@ -106,7 +107,7 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
     whole = _network_grid(loaded.grid, config.spacing_mm, loaded.case.case_id)
     with ThreadPoolExecutor(len(names)) as pool:  # numpy lets go of the interpreter lock in each of these steps
         scans = dict(zip(names, pool.map(lambda name: _scan(loaded, name, whole), names), strict=True))
-        brain = functools.reduce(np.logical_or, pool.map(lambda scan: scan != 0, scans.values()))
+        brain = functools.reduce(np.logical_or, pool.map(foreground, scans.values()))
         box = bounding_box(brain)
         image = np.zeros((len(config.sequences), *box.shape), np.float32)
         normal = pool.map(lambda name: _normalise(cut(scans[name], box), config.normalisation), names)
@@ -207,7 +208,7 @@ def _normalise(scan: NDArray[np.float32], kind: Literal["z-score", "min-max"]) -
     if kind == "min-max":
         low, high = float(scan.min()), float(scan.max())
         return (scan - low) / (high - low) if high > low else np.zeros_like(scan)
-    inside = scan != 0
+    inside = foreground(scan)
     count = np.count_nonzero(inside)
     if count == 0:
         return np.zeros_like(scan)
@@ -340,7 +341,7 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
         case_id=case_id,
         image=image,
         presence=np.array(record["presence"]),
-        brain=np.any(image != 0, axis=0),
+        brain=np.any(foreground(image), axis=0),
         grid=whole.crop(box),
         box=box,
         whole=whole,

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from glioscope.cases import SEQUENCES, LoadedCase
 from glioscope.labels import REGIONS
+from glioscope.prepare.skull import skull_on
 from glioscope.quality.contrast import check_contrast
 from glioscope.quality.flags import Flag
+from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 BRAIN_ML = (700.0, 2100.0)
 """Brains of adults with their fluid; the 110 cases have 1146 to 1910 ml."""
-HEAD_ML = 2400.0
-"""More signal than this is a head, not a brain."""
 THICK_MM = 3.0
 """Slices thicker than this blur small tumours away; the networks were trained at 1 mm."""
 CUT_SHARE = 0.4
@@ -56,10 +56,11 @@ def check_input(loaded: LoadedCase, *, card: Mapping[str, Any] | None = None) ->
             images[name] = clean
     if not images:
         return tuple(found)
-    masks = {name: image != 0 for name, image in images.items()}
+    masks = {name: foreground(image) for name, image in images.items()}
     brain = functools.reduce(np.logical_or, masks.values())
-    skull = _skull(brain, loaded.grid)
-    found += skull
+    skull = skull_on(images, loaded.grid)
+    if skull:
+        found.append(Flag("not-skull-stripped", "error", f"{skull}; take it off ('glioscope prepare')"))
     found += _coverage(masks, brain)
     if not skull:
         found += _shape(brain, loaded.grid)
@@ -118,14 +119,6 @@ def _values(name: str, image: NDArray[np.float32]) -> tuple[list[Flag], NDArray[
         flags.append(Flag(f"constant-{name}", "error", f"{name} is the same everywhere; it holds no image"))
         return flags, None
     return flags, image
-
-
-def _skull(brain: NDArray[np.bool_], grid: Grid) -> list[Flag]:
-    volume = int(np.count_nonzero(brain)) * grid.voxel_volume_ml
-    if volume > HEAD_ML or brain.mean() > 0.9:
-        text = f"{volume:.0f} ml are not background, more than a brain: remove skull and scalp ('glioscope prepare')"
-        return [Flag("not-skull-stripped", "error", text)]
-    return []
 
 
 def _coverage(masks: Mapping[str, NDArray[np.bool_]], brain: NDArray[np.bool_]) -> Iterator[Flag]:

@@ -19,6 +19,7 @@ from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.report.viewer import viewer_data
+from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 from glioscope.space.resampling import resample
 from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume
@@ -115,7 +116,7 @@ def _scene(content: Mapping[str, Any], maps: Mapping[str, Volume]) -> tuple[im.S
     found, missing = _scans(content, grid)
     there = np.zeros(grid.shape, bool)
     for array in (*found.values(), *(volume.data for volume in maps.values())):
-        there |= array != 0
+        there |= foreground(array)
     box = bounding_box(there, margin=2)
     part = grid.crop(box)
 

@@ -21,6 +21,7 @@ from glioscope.cases import LoadedCase
 from glioscope.labels import REGIONS, LabelScheme
 from glioscope.prepare.preprocessing import PreparedCase
 from glioscope.report.style import SEQUENCE_NAMES, colour_of, rgb
+from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 DRAWN_REGIONS = ("WT", "TC", "ET", "RC", "GTV")
@@ -68,7 +69,7 @@ def make_scene(
     """Return a case ready to be shown; arguments as `write_case_report`."""
     brain = labels > 0
     for image in loaded.images.values():
-        brain |= image != 0
+        brain |= foreground(image)
     box = bounding_box(brain, margin=2)
     grid = loaded.grid.crop(box)
     names = tuple(name for name in DRAWN_REGIONS if name in scheme.regions)
@@ -136,7 +137,7 @@ def region_codes(labels: NDArray[np.uint8], scheme: LabelScheme, names: Sequence
 
 def to_grey(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return an image as grey levels: 0 background, black to white from the 0.5th to the 99.5th percentile inside."""
-    inside = image[image != 0]
+    inside = image[foreground(image)]
     sample = inside[:: max(1, inside.size // 100_000)]
     sample = sample[np.isfinite(sample)]
     if sample.size == 0:

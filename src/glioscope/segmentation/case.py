@@ -21,10 +21,9 @@ from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_n
 from glioscope.machine import processor, versions
 from glioscope.model import ModelSpec
 from glioscope.prepare.preprocessing import PreparedCase, prepare, restore
+from glioscope.prepare.skull import skull_on
 from glioscope.quality import Flag, check_input, check_output, uncertainty
-from glioscope.quality.inputs import HEAD_ML
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
-from glioscope.space.grid import Grid
 from glioscope.space.volumes import read_grid, write_volume
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def _load(work: Work, case: Case | DicomCase) -> "tuple[LoadedCase, RawRoute | N
         why = "" if asked is False else "it was said to be raw" if asked else different_grids(case)
         if not why:
             loaded = load_case(case if work.options.report else replace(case, reference=None))
-            why = "" if asked is False else skull_on(loaded)
+            why = "" if asked is False else skull_on(loaded.images, loaded.grid)
         if not why and loaded is not None:
             return loaded, None
     from glioscope.segmentation import raw
@@ -139,27 +138,6 @@ def different_grids(case: Case) -> str:
         if not grid.matches(grids[first]):
             return f"{name} has {grid.describe()} but {first} has {grids[first].describe()}"
     return ""
-
-
-def skull_on(loaded: LoadedCase) -> str:
-    """Return what shows that scans hold more than a brain; nothing if they do not.
-
-    Background is the value that most of the volume's border has; what differs from it is a brain or a head.
-    """
-    for name, image in loaded.images.items():
-        volume = _content_ml(image, loaded.grid)
-        if volume > HEAD_ML and not np.isfinite(image).all():
-            volume = _content_ml(np.nan_to_num(image, posinf=0, neginf=0), loaded.grid)
-        if volume > HEAD_ML:
-            return f"{name} holds {volume:.0f} ml that are not background, more than a brain: the skull is on"
-    return ""
-
-
-def _content_ml(image: NDArray[np.float32], grid: Grid) -> float:
-    # Views of the six outer faces; np.take would copy the whole image into another order first.
-    faces = [image[(slice(None),) * axis + (end,)].ravel() for axis in range(3) for end in (0, -1)]
-    background = np.median(np.concatenate(faces))
-    return float(np.count_nonzero(image != background)) * grid.voxel_volume_ml
 
 
 def _checksum(path: Path) -> str:

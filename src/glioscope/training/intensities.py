@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from glioscope.space.background import foreground
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelChange:
@@ -34,7 +36,7 @@ class ChannelChange:
 
 def change_channel(x: Tensor, change: ChannelChange) -> Tensor:
     """Change one sequence (i, j, k) inside its brain; 0 elsewhere, as before."""
-    brain = x != 0
+    brain = foreground(x)
     if change.blur is not None:
         x = _blurred(x, change.blur)
     if change.low_resolution is not None:

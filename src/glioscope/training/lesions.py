@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from glioscope.space.background import foreground
+
 FADE = 5
 """Voxels over which a pasted lesion fades into the other brain."""
 _SHELL = 4
@@ -102,7 +104,9 @@ def paste_lesion(image: Tensor, regions: Tensor, lesion: Lesion, how: Paste) -> 
     weight, shell = _weights(host, host_regions, patch, lesion_regions, how.grow)
     patch = patch + how.match * _difference(host, patch, shell)
     image, regions = image.clone(), regions.clone()
-    image[target] = torch.where((host != 0) & (patch != 0), torch.lerp(host, patch, weight.expand_as(host)), host)
+    image[target] = torch.where(
+        foreground(host) & foreground(patch), torch.lerp(host, patch, weight.expand_as(host)), host
+    )
     regions[target] = torch.where((weight >= 0.5).expand_as(lesion_regions), lesion_regions, host_regions)
     return image, regions
 
@@ -119,7 +123,7 @@ def _weights(
     The lesion with its rim of `grow` voxels shows in full and fades beyond, so its outline in the labels is that of
     the image.
     """
-    both = ((host != 0).any(0, keepdim=True) & (patch != 0).any(0, keepdim=True)).to(host.dtype)
+    both = (foreground(host).any(0, keepdim=True) & foreground(patch).any(0, keepdim=True)).to(host.dtype)
     core = _dilated((lesion_regions[:1] >= 0.5).to(host.dtype), grow)
     weight = _mean(_dilated(core, FADE // 2), FADE) * both
     shell = (_dilated(core, _SHELL) - core) * both * (host_regions[:1] < 0.5)
@@ -128,7 +132,7 @@ def _weights(
 
 def _difference(host: Tensor, patch: Tensor, shell: Tensor) -> Tensor:
     """Return by how much each sequence of the host is brighter in the shell, (c, 1, 1, 1); 0 if that is too small."""
-    inside = shell * (host != 0) * (patch != 0)
+    inside = shell * foreground(host) * foreground(patch)
     count = inside.sum((1, 2, 3), keepdim=True)
     return ((host - patch) * inside).sum((1, 2, 3), keepdim=True) / count.clamp(min=1) * (count >= _SHELL_VOXELS)
 
@@ -149,14 +153,14 @@ def take_enhancement(
         The region that ends empty.
     """
     t1, t1c = image[plain], image[contrast]
-    sound = (t1 != 0) & (t1c != 0) & (regions[0] < 0.5)
+    sound = foreground(t1) & foreground(t1c) & (regions[0] < 0.5)
     if int(sound.sum()) < 2:
         return image, regions
     (spread, mean), (spread_c, mean_c) = torch.std_mean(t1[sound]), torch.std_mean(t1c[sound])
     like = (t1 - mean) / spread.clamp(min=1e-3) * spread_c + mean_c
     weight = _mean(_dilated((regions[enhancing][None] > 0).to(image.dtype), 2), 3)[0]
     image, regions = image.clone(), regions.clone()
-    image[contrast] = torch.where(t1c != 0, torch.lerp(t1c, like, weight), t1c)
+    image[contrast] = torch.where(foreground(t1c), torch.lerp(t1c, like, weight), t1c)
     regions[enhancing] = 0
     return image, regions
 
@@ -171,7 +175,7 @@ def cut_tightly(image: Tensor, regions: Tensor, voxels: int, seed: int) -> tuple
     seed : int
         Of the smooth field that chooses the half.
     """
-    brain = (image != 0).any(0, keepdim=True).to(image.dtype)
+    brain = foreground(image).any(0, keepdim=True).to(image.dtype)
     inner = 1 - _dilated(1 - functional.pad(brain, (1,) * 6), voxels)[:, 1:-1, 1:-1, 1:-1]
     control = np.random.default_rng(seed).normal(size=(1, 1, 4, 4, 4))
     field = functional.interpolate(

@@ -29,6 +29,7 @@ from glioscope.files import read_json, sha256_of, write_json
 from glioscope.labels import REGIONS, LabelScheme, check_labels, scheme_named
 from glioscope.measure import measure
 from glioscope.report import write_case_report
+from glioscope.space.background import foreground
 from glioscope.space.grid import Box, Grid, bounding_box, cut, paste
 from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
 from glioscope.web.store import CaseRow, Store, VersionRow
@@ -103,7 +104,7 @@ def view_box(store: Store, key: str) -> Box:
             inside = None
             for file in case_of(read_summary(store, key, 1)).sequences.values():
                 image = read_volume(file).data
-                seen = np.isfinite(image) & (image != 0)
+                seen = np.isfinite(image) & foreground(image)
                 inside = seen if inside is None else inside | seen
             labels = read_labels(segmentation_file(store, key, 1)).data > 0
             box = bounding_box(labels if inside is None else inside | labels, margin=4)
@@ -147,7 +148,7 @@ def eight_bits(image: NDArray[np.floating]) -> NDArray[np.uint8]:
 
     The window is that of the voxels inside, from the 0.5th to the 99.8th percentile; an empty image stays black.
     """
-    inside = np.isfinite(image) & (image != 0)
+    inside = np.isfinite(image) & foreground(image)
     if not inside.any():
         return np.zeros(image.shape, np.uint8)
     sample = image[inside]
