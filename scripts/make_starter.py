@@ -1,50 +1,87 @@
-"""Make the shipped model folder and its card from runs of training: how `src/glioscope/models/starter` was made.
+"""Make the shipped model folder and its card: how `src/glioscope/models/starter` was made.
 
+    python scripts/make_starter.py WEIGHTS src/glioscope/models/starter --elsewhere MEASURED.json --data BraTS/
+        [--partial LGG/images] [--training TEXT] [--precision PRECISION.json] [--keep-cost] [--card-only]
     python scripts/make_starter.py RUN src/glioscope/models/starter [--fold 0] [--training TEXT]
         [--final RUN] [--final-training TEXT] [--cross-validation RUN] [--cross-training TEXT] [--card-only]
 
-Everything on the card is measured here or was written by `glioscope train`, on held-out cases alone: scores with
-intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory. Temperatures
-are fitted on the same held-out cases and stored in model.json. What takes long to measure is kept in the run's fold
-as ``card.json`` and not measured again.
+The first form ships WEIGHTS (safetensors of `standard`) whose measurements were made elsewhere, on cases kept apart
+from development: MEASURED.json, checked by `experiment.elsewhere`. They were trained on all labelled cases of
+``--data`` and, with the whole tumour alone known, on those of ``--partial``. Both forms get 8-bit kernels in one file;
+``--precision`` adds to the card what `benchmarks/bench_precision.py` found that this costs. A cross-validation that the
+card in OUTPUT tells of is kept.
 
-With ``--final`` the weights of that run are shipped instead, which went on from those measured and held no case out
-(``train --fold none --initial RUN/fold_0/model``); the card says so. With ``--cross-validation`` the card also gets the
-scores of every fold of that run, however shortly trained. ``--card-only`` leaves the network in OUTPUT as it is.
+In the second, everything on the card is measured here or was written by `glioscope train`, on held-out cases alone:
+scores with intervals, all 15 subsets of the sequences, calibration, expected against true Dice, seconds and memory.
+Temperatures are fitted on the same held-out cases and stored in model.json. What takes long to measure is kept in the
+run's fold as ``card.json`` and not measured again. With ``--final`` the weights of that run are shipped instead, which
+went on from those measured and held no case out (``train --fold none --initial RUN/fold_0/model``); the card says so.
+With ``--cross-validation`` the card also gets the scores of every fold of that run, however shortly trained.
+
+``--card-only`` leaves the network in OUTPUT as it is.
 """
 
 import argparse
 import json
 import shutil
+import statistics
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from card_words import markdown
+from safetensors.numpy import load_file
 
-from glioscope.cases import Case, naming_scheme
+from glioscope.cases import Case, find_cases, load_case, naming_scheme
+from glioscope.errors import GlioscopeError, RunError
 from glioscope.evaluation import RegionScores, read_rows, summarise
-from glioscope.experiment.card import BINS, expected_dice_error, measure_card, subset_table
-from glioscope.experiment.export import calibration_cases
-from glioscope.experiment.judging import held_out_cases, run_rows
+from glioscope.experiment.card import expected_dice_error, measure_card, subset_table
+from glioscope.experiment.elsewhere import read_elsewhere
+from glioscope.experiment.export import calibration_cases, calibration_images, spread
+from glioscope.experiment.judging import held_out_cases, measure_cost, run_rows
 from glioscope.files import read_json, write_json, write_text
-from glioscope.inference import quantise
+from glioscope.inference import export_openvino, quantise, share_weights
 from glioscope.labels import REGIONS
-from glioscope.machine import processor
-from glioscope.model import read_model, write_model
+from glioscope.machine import processor, provenance
+from glioscope.model import ModelSpec, read_model, write_model
+from glioscope.prepare.preprocessing import prepare
 from glioscope.runs import Run
+from glioscope.settings import read_config, settings
 
 SHIPPED = ("network.xml", "network.bin")
 GROUPS = {"brats2018": "BraTS 2017-2021", "brats2023": "BraTS-Africa 2023"}
 SIZES_ML = ((0, 30), (30, 80), (80, 1000))
 """Classes of whole-tumour volume."""
-PAPERS = (
-    "Menze et al. 2015, doi 10.1109/TMI.2014.2377694",
-    "Bakas et al. 2017, doi 10.1038/sdata.2017.117",
-    "Baid et al. 2021, arXiv 2107.02314",
-    "Adewole et al. 2023, arXiv 2305.19369",
+DATA = (
+    {
+        "title": "BraTS 2017-2021",
+        "terms": "for research, the challenge's papers cited; BraTS 2021 also at TCIA under CC BY 4.0",
+        "known": list(REGIONS),
+        "papers": [
+            "Menze et al. 2015, doi 10.1109/TMI.2014.2377694",
+            "Bakas et al. 2017, doi 10.1038/sdata.2017.117",
+            "Baid et al. 2021, arXiv 2107.02314",
+        ],
+    },
+    {
+        "title": "BraTS-Africa 2023",
+        "terms": "for research, the paper cited",
+        "known": list(REGIONS),
+        "papers": ["Adewole et al. 2023, arXiv 2305.19369"],
+    },
 )
+PARTIAL = {
+    "title": "TCGA-LGG, as scanned",
+    "terms": "images CC BY 3.0, masks of the whole tumour CC BY-NC-SA 4.0",
+    "known": ["WT"],
+    "papers": [
+        "Pedano et al. 2016, doi 10.7937/K9/TCIA.2016.L4LTD3TK",
+        "Buda, Saha and Mazurowski 2019, doi 10.1016/j.compbiomed.2019.05.002",
+    ],
+}
 
 
 def scores(rows: list[RegionScores], cases: list[str]) -> dict[str, Any]:
@@ -77,140 +114,6 @@ def score_tables(rows: list[RegionScores], groups: dict[str, list[str]]) -> dict
         **{name: scores(rows, cases) for name, cases in groups.items()},
         "by_size": {name: scores(rows, cases) for name, cases in by_size.items()},
     }
-
-
-def with_interval(score: dict[str, Any], digits: int) -> str:
-    """A mean and its interval."""
-    low, high = score["interval_95"]
-    return f"{score['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def curve_lines(curve: list[list[list[float]]]) -> list[str]:
-    """Of voxels with a probability so high, how many are tumour, for people."""
-    lines = ["| probability | " + " | ".join(REGIONS) + " |", "|---|" + "---|" * len(REGIONS)]
-    for number, bins in enumerate(zip(*curve, strict=True)):
-        cells = " | ".join(f"{share:.3f} (at {mean:.3f})" for mean, share, _ in bins)
-        lines.append(f"| {number / BINS:.1f} to {(number + 1) / BINS:.1f} | {cells} |")
-    return lines
-
-
-def score_lines(tables: dict[str, Any]) -> list[str]:
-    """A table of scores for people."""
-    lines = [
-        "| cases | n | region | Dice | median | HD95, mm | lesion-wise Dice |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    flat = {name: table for name, table in tables.items() if name != "by_size"}
-    flat |= {f"tumour of {name}": table for name, table in tables["by_size"].items()}
-    for name, table in flat.items():
-        if not table["cases"]:
-            continue
-        for region in REGIONS:
-            dice, far, lesion = (table[region][key] for key in ("dice", "hd95_mm", "lesion_dice"))
-            cells = [with_interval(dice, 3), f"{dice['median']:.3f}", with_interval(far, 1), with_interval(lesion, 3)]
-            lines.append(f"| {name} | {table['cases']} | {region} | {' | '.join(cells)} |")
-    return lines
-
-
-def cross_lines(card: dict[str, Any]) -> list[str]:
-    """What a cross-validation found, for people; nothing without one."""
-    cross = card.get("cross_validation")
-    if cross is None:
-        return []
-    return [
-        "",
-        "## Cross-validation",
-        "",
-        f"Every case once in the fold held out, {cross['folds']} networks: {cross['training']}.",
-        "They tell how the scores spread over all cases, not how good the shipped network is, which trained longer.",
-        "",
-        *score_lines(cross["scores"]),
-    ]
-
-
-def subset_lines(card: dict[str, Any]) -> list[str]:
-    """What every subset of the sequences brings, for people."""
-    lines = ["", "## Any subset of the sequences", "", "Mean Dice on the held-out cases.", ""]
-    lines += ["| T1 | T1c | T2 | FLAIR | WT | TC | ET |", "|---|---|---|---|---|---|---|"]
-    for row in card["subsets"]:
-        marks = " | ".join("x" if s in row["sequences"] else "" for s in ("t1n", "t1c", "t2w", "t2f"))
-        lines.append(f"| {marks} | {row['WT']:.3f} | {row['TC']:.3f} | {row['ET']:.3f} |")
-    return lines
-
-
-def trust_lines(card: dict[str, Any]) -> list[str]:
-    """How far probabilities and expected scores can be trusted, for people."""
-    calibration = card["calibration"]
-    lines = [
-        "",
-        "## How far to trust it",
-        "",
-        "| region | temperature | error before | error after | expected Dice is off by |",
-        "|---|---|---|---|---|",
-    ]
-    for index, region in enumerate(REGIONS):
-        before, after = calibration["error_before"][index], calibration["error_after"][index]
-        off = card["expected_dice"][region]["mean_absolute_error"]
-        lines.append(f"| {region} | {calibration['temperature'][index]:.2f} | {before:.3f} | {after:.3f} | {off:.3f} |")
-    return [
-        *lines,
-        "",
-        "Error: expected calibration error over voxels with a probability from 0.01 to 0.99, before and after dividing",
-        "the logits by the temperature, which was fitted on the same cases. Expected Dice: what the network guesses of",
-        "its own score from its probabilities, over all subsets of the sequences; mean absolute error.",
-        "",
-        "Of the voxels of a probability (with these temperatures), the share that is tumour; in brackets their mean",
-        "probability:",
-        "",
-        *curve_lines(calibration["curve"]),
-    ]
-
-
-def markdown(card: dict[str, Any]) -> str:
-    """The card for people."""
-    measured = card["measured"]
-    lines = [
-        "# Starter network",
-        "",
-        "**For research use only. Not a medical device.** A first network, so that `glioscope segment` works after",
-        "`pip install`: few training cases, a short training. Numbers below are of cases it was not trained on.",
-        "",
-        f"- **Network**: `{card['network']['name']}`, {card['parameters']:,} parameters, OpenVINO form, fp16 weights,",
-        "  and an int8 form for x86 processors without bf16. Scores are of the first; the other loses less than",
-        "  0.003 of mean Dice (docs/performance.md).",
-        f"- **Trained on**: {len(card['trained_on'])} cases of BraTS 2017-2021 and BraTS-Africa 2023 (see card.json);",
-        f"  {card['training']}. Images were copies reduced to 8 bits.",
-        f"- **Measured on**: {len(measured['held_out'])} cases of the same sources (a fold of five, dealt by patient),",
-        f"  with {measured['network']}.",
-        "- **Terms**: BraTS data are for research; cite the papers below when you publish results of this network.",
-        "- **Intended use**: pre-treatment glioma of adults, 1 mm, brain extracted, as BraTS prepares scans.",
-        "- **Not for**: children, operated brains, other diseases, treatment decisions.",
-        "",
-        "## Scores on held-out cases",
-        "",
-        "Dice and HD95 by the rules of BraTS 2021 (empty masks count by its rule), lesion-wise Dice by those of 2023;",
-        "mean, in brackets the 95 % bootstrap interval.",
-        "",
-        *score_lines(card["scores"]),
-        *cross_lines(card),
-    ]
-    lines += [*subset_lines(card), *trust_lines(card)]
-    cost = card["cost"]
-    lines += [
-        "",
-        "## Cost",
-        "",
-        f"{cost['seconds']:.1f} s and {cost['peak_memory_mb']:.0f} MB for one 240×240×155 case, four files to file,",
-        f"the whole process from cold, of which {cost['network_seconds']:.1f} s in the network "
-        f"({cost['processor']['model']}, {cost['processor']['cores']} cores).",
-        "",
-        "## Papers to cite",
-        "",
-        *[f"- {paper}" for paper in PAPERS],
-        "",
-        "Made by `scripts/make_starter.py` from a run of `glioscope train`.",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def steps_and_minutes(fold: Path) -> str:
@@ -263,23 +166,119 @@ def cross_validation(run: Run, training: str | None) -> dict[str, Any]:
     }
 
 
+def data_tables(cases: Iterable[Case], partial: Iterable[str]) -> list[dict[str, Any]]:
+    """What was trained on, by data set, with terms and papers."""
+    by_id = {case.case_id: case for case in cases}
+    groups = by_data_set(by_id, by_id)
+    found = [{**table, "cases": len(groups[str(table["title"])])} for table in DATA]
+    names = list(partial)
+    return [*found, {**PARTIAL, "cases": len(names)}] if names else found
+
+
+def cost(folder: Path, cases: list[Case]) -> dict[str, Any]:
+    """Seconds and memory of a case from cold: the median of three, after one that left the compiled network behind."""
+    case = sorted(cases, key=lambda one: one.case_id)[len(cases) // 2]
+    measure_cost(folder, case)
+    found = [measure_cost(folder, case) for _ in range(3)]
+    return {
+        "case_id": case.case_id,
+        "seconds": round(statistics.median(one.seconds for one in found), 3),
+        "network_seconds": round(statistics.median(one.network_seconds for one in found), 3),
+        "peak_memory_mb": round(max(one.peak_memory_mb for one in found), 1),
+        "processor": asdict(processor()),
+    }
+
+
+def ship_weights(weights: Path, output: Path, cases: list[Case], spec: ModelSpec) -> None:
+    """Write both forms of the network with one file of weights."""
+    import torch
+
+    from glioscope.model.network import NetworkConfig, build
+
+    network = build(settings(NetworkConfig, {"network": spec.network}, "network"))
+    try:
+        network.load_state_dict({name: torch.from_numpy(np.float32(v)) for name, v in load_file(weights).items()})
+    except RuntimeError as error:
+        raise RunError(f"{weights}: does not fit the network '{spec.network['name']}'") from error
+    for old in output.glob("network*"):
+        old.unlink()
+    export_openvino(network, output, sequences=len(spec.sequences), onnx=False)
+    write_model(output, spec, SHIPPED)
+    images = calibration_images((prepare(load_case(case), spec.preprocessing) for case in spread(cases)), spec)
+    quantise(output, images)
+    print(f"8-bit kernels decide {share_weights(output, images):.4%} of voxels as before")
+
+
+def from_weights(options: argparse.Namespace) -> None:
+    """Ship weights that were measured elsewhere."""
+    found = read_elsewhere(options.elsewhere)
+    cases = sorted((case for case in find_cases(options.data) if case.reference), key=lambda case: case.case_id)
+    partial = sorted(case.case_id for case in find_cases(options.partial)) if options.partial else []
+    trained_on = sorted({*partial, *(case.case_id for case in cases)})
+    both = sorted({*trained_on} & {*found.held_out})
+    if both:
+        raise RunError(f"{options.elsewhere}: measured on cases that were trained on ({', '.join(both[:3])})")
+    spec = replace(read_model(options.output), name="starter", temperature=found.calibration.temperature)
+    config = read_config("standard")
+    made = provenance()
+    made["versions"].pop("platform", None)
+    record = {
+        **{key: made[key] for key in ("time", "versions", "processor")},
+        "parameters": spec.record["parameters"],
+        "trained_on": trained_on,
+        "whole_tumour_alone": partial,
+    }
+    spec = replace(spec, inference=config["inference"], record=record)
+    if not options.card_only:
+        ship_weights(options.run, options.output, cases, spec)
+    content = asdict(found)
+    old = read_json(options.output / "card.json", what="card")
+    card = {
+        "network": spec.network,
+        "parameters": spec.record["parameters"],
+        "training": options.training,
+        "trained_on": trained_on,
+        "data": data_tables(cases, partial),
+        "measured": {"network": "the network that is shipped", "elsewhere": True, "held_out": list(found.held_out)},
+        "scores": {**content["scores"], "by_size": content["by_size"]},
+        **{key: content[key] for key in ("subsets", "calibration", "expected_dice", "others")},
+        "cost": old["cost"] if options.keep_cost else cost(options.output, cases),
+        "processor": asdict(processor()),
+    }
+    if options.precision:
+        card["precision"] = read_json(options.precision, what="precision")["engines"]
+    if "cross_validation" in old:
+        card["cross_validation"] = old["cross_validation"]
+    card["papers"] = [paper for table in card["data"] for paper in table["papers"]]
+    write_json(options.output / "card.json", card)
+    write_text(options.output / "CARD.md", markdown(card))
+
+
 def arguments() -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, metavar="RUN_OR_WEIGHTS")
     parser.add_argument("output", type=Path)
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--elsewhere", type=Path, help="measurements of WEIGHTS made on cases kept apart")
+    parser.add_argument("--data", type=Path, help="labelled cases that WEIGHTS were trained on")
+    parser.add_argument("--partial", type=Path, help="cases trained on with the whole tumour alone known")
+    parser.add_argument("--precision", type=Path, help="what 8 bits cost: a file of benchmarks/bench_precision.py")
     parser.add_argument("--training", help="in words, where the run went on from another's weights")
     parser.add_argument("--final", type=Path, help="run that held no case out, whose weights are shipped")
     parser.add_argument("--final-training", help="in words, how those weights came from the ones measured")
     parser.add_argument("--cross-validation", type=Path, help="run with all folds trained and scored")
     parser.add_argument("--cross-training", help="in words, how each of them trained")
+    parser.add_argument("--keep-cost", action="store_true", help="seconds and memory are those of the card there")
     parser.add_argument("--card-only", action="store_true", help="write the card alone")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.elsewhere and not (options.data and options.training):
+        parser.error("--elsewhere needs --data, the cases that were trained on, and --training, how, in words")
+    return options
 
 
-def main() -> None:
-    options = arguments()
+def from_run(options: argparse.Namespace) -> None:
+    """Ship a run's network, measured here."""
     run = Run(options.run)
     spec = read_model(run.fold(options.fold) / "model")
     found = measurements(run, options.fold)
@@ -304,7 +303,8 @@ def main() -> None:
             "held_out": list(part.validation),
         },
         **found,
-        "papers": list(PAPERS),
+        "data": list(DATA),
+        "papers": [paper for table in DATA for paper in table["papers"]],
     }
     if options.cross_validation:
         card["cross_validation"] = cross_validation(Run(options.cross_validation), options.cross_training)
@@ -322,6 +322,14 @@ def main() -> None:
     temperature = tuple(found["calibration"]["temperature"])
     write_model(options.output, replace(shipped_spec, name="starter", temperature=temperature, record=record), SHIPPED)
     quantise(options.output, calibration_cases(run, options.fold, spec))
+
+
+def main() -> None:
+    options = arguments()
+    try:
+        (from_weights if options.elsewhere else from_run)(options)
+    except GlioscopeError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

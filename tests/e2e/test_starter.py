@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from glioscope.inference import load_engine
 from glioscope.model import read_model
 from glioscope.phantom import PhantomConfig, write_phantoms
 from glioscope.segmentation import default_model, segment
@@ -16,23 +17,42 @@ MODEL = Path(__file__).parents[2] / "src" / "glioscope" / "models" / "starter"
 
 def test_the_shipped_model_is_whole_and_small():
     assert read_model(default_model()).sequences == ("t1n", "t1c", "t2w", "t2f")
-    assert sum(file.stat().st_size for file in MODEL.iterdir()) < 30 * 2**20
+    assert sum(file.stat().st_size for file in MODEL.iterdir()) < 11 * 2**20
+
+
+def test_both_its_forms_read_one_file_of_weights():
+    assert {file.name for file in MODEL.glob("*.bin")} == {"network.bin"}
+    rng = np.random.default_rng(0)
+    image, presence = rng.normal(size=(4, 16, 16, 16)).astype(np.float32), np.ones(4, bool)
+    fine, coarse = (load_engine(MODEL, device="cpu", precision=name)(image, presence) for name in ("fp32", "int8"))
+    assert np.ptp(fine) > 1
+    assert 0 < np.abs(fine - coarse).mean() < 0.1 * np.ptp(fine)
 
 
 def test_its_card_names_data_terms_limits_and_all_subsets():
     card = json.loads((MODEL / "card.json").read_text(encoding="utf-8"))
     assert len({tuple(row["sequences"]) for row in card["subsets"]}) == 15
-    measured, cross = card["measured"], card["cross_validation"]["scores"]
-    assert set(measured["trained_on"]).isdisjoint(measured["held_out"])
-    known = {*measured["trained_on"], *measured["held_out"]}
-    assert set(card["trained_on"]) == known, "what ships went on from what was measured, over all cases"
-    assert set(read_model(MODEL).record["trained_on"]) == known
-    assert card["scores"]["all"]["cases"] == len(measured["held_out"])
-    assert cross["all"]["cases"] == len(known), "every case is held out once"
-    assert sum(table["cases"] for table in cross["by_size"].values()) == cross["all"]["cases"]
+    spec = read_model(MODEL)
+    assert set(card["trained_on"]) == set(spec.record["trained_on"])
+    assert set(card["trained_on"]).isdisjoint(card["measured"]["held_out"])
+    assert sum(table["cases"] for table in card["data"]) == len(card["trained_on"])
+    (partial,) = (table for table in card["data"] if table["known"] == ["WT"])
+    assert partial["cases"] == len(spec.record["whole_tumour_alone"])
+    assert card["scores"]["all"]["cases"] == len(card["measured"]["held_out"])
+    assert list(spec.temperature) == card["calibration"]["temperature"]
     text = (MODEL / "CARD.md").read_text(encoding="utf-8")
     assert "Not a medical device" in text
+    assert f"{len(card['measured']['held_out'])} cases kept apart from development" in text
     assert all(paper in text for paper in card["papers"])
+    assert all(table["terms"] in text for table in card["data"])
+
+
+def test_its_card_says_what_to_expect_of_every_kind_of_scan():
+    lines = (MODEL / "CARD.md").read_text(encoding="utf-8").splitlines()
+    begin, end = (lines.index(f"## {title}") for title in ("What to expect of your scan", "Scores"))
+    rows = [line for line in lines[begin:end] if line.startswith("| ")][1:]
+    assert len(rows) >= 12
+    assert all(row.rstrip(" |").endswith(".") for row in rows), "each with its sentence"
 
 
 @pytest.mark.slow

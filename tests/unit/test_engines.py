@@ -297,3 +297,44 @@ def test_an_int8_form_is_chosen_by_the_processor(tmp_path: Path, monkeypatch: py
     assert engines.automatic_precision(folder) == "fp32"
     with pytest.raises(ModelError, match="int8 is for processors"):
         load_engine(folder, precision="int8", device="cuda")
+
+
+@pytest.mark.slow
+def test_two_forms_share_one_file_of_weights(tmp_path: Path) -> None:
+    """Kernels in 8 bits for both, a third of the folder's weight; int8 answers as before, and training reads them."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("nncf")
+    from glioscope.inference import export_openvino, share_weights, trained_weights
+    from glioscope.model import ModelSpec, write_model
+    from glioscope.model.network import NetworkConfig, build
+
+    torch.manual_seed(0)
+    network = build(NetworkConfig(widths=(8, 16), blocks=(1, 1))).eval()
+    for parameter in network.parameters():  # none at its first value, which would be folded away
+        torch.nn.init.normal_(parameter, std=0.3)
+    folder = tmp_path / "model"
+    export_openvino(network, folder, sequences=4, onnx=False)
+    write_model(folder, ModelSpec(name="t", outputs="regions", divisor=8, network={}), ["network.xml", "network.bin"])
+    rng = np.random.default_rng(0)
+    cases = [(rng.normal(size=(4, 16, 8, 16)).astype(np.float32), np.array([True, True, False, True]))]
+    with pytest.raises(ModelError, match="quantise it first"):
+        share_weights(folder, cases)
+    quantise(folder, cases)
+    exact, whole = (load_engine(folder, device="cpu", precision=form)(*cases[0]) for form in ("fp32", "int8"))
+    before = sum(file.stat().st_size for file in folder.glob("*.bin"))
+
+    assert share_weights(folder, []) == 1
+    assert sum(file.stat().st_size for file in folder.glob("*.bin")) < before / 2
+    read_model(folder)  # every file with its checksum, and none too many
+    assert not (folder / "network-int8.bin").exists()
+    np.testing.assert_array_equal(load_engine(folder, device="cpu", precision="int8")(*cases[0]), whole)
+    shared = load_engine(folder, device="cpu", precision="fp32")(*cases[0])
+    assert 0 < np.abs(shared - exact).max() < 0.1 * np.ptp(exact)
+
+    found = trained_weights(folder)
+    for name, weight in network.state_dict().items():
+        if name.startswith("deep_heads"):
+            continue
+        axis = 1 if name.startswith(("up.", "fine_up.weight")) else 0  # of the output channels
+        largest = np.abs(weight.numpy()).max(axis=tuple(a for a in range(weight.ndim) if a != axis), keepdims=True)
+        assert (np.abs(found[name].reshape(weight.shape) - weight.numpy()) <= largest / 100 + 1e-3).all(), name

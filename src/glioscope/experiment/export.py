@@ -1,6 +1,8 @@
 """Exporting a run: which fold, and which images to hold the export against torch on."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from glioscope.prepare.preprocessing import PreparedCase, load_prepared, prepare
 from glioscope.runs import Run
 from glioscope.space.grid import cut
 from glioscope.space.volumes import VolumeFile
+
+T = TypeVar("T")
 
 CALIBRATION = 12
 """Training cases from which int8 reads the ranges of feature maps."""
@@ -56,10 +60,22 @@ def calibration_cases(run: Run, fold: int, spec: ModelSpec) -> list[tuple[NDArra
     names = [n for n in sorted(run.folds()[fold].train) if (run.prepared / f"{n}.json").is_file()]
     if not names:
         raise RunError(f"{run.prepared}: holds no training case of fold {fold}; int8 needs some to read ranges from")
+    return calibration_images((load_prepared(run.prepared, name) for name in spread(names)), spec)
+
+
+def spread(names: Sequence[T]) -> Sequence[T]:
+    """Return up to `CALIBRATION` of these, evenly spread."""
+    return names[:: max(1, len(names) // CALIBRATION)][:CALIBRATION]
+
+
+def calibration_images(
+    cases: Iterable[PreparedCase], spec: ModelSpec
+) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Return prepared cases as the network sees them; of every third only some sequences are shown."""
     rng = np.random.default_rng(0)
     shown = []
-    for index, name in enumerate(names[:: max(1, len(names) // CALIBRATION)][:CALIBRATION]):
-        image, presence = _one_pass(load_prepared(run.prepared, name), spec)
+    for index, case in enumerate(cases):
+        image, presence = _one_pass(case, spec)
         if index % 3 == 2 and presence.sum() > 1:
             presence = presence & (rng.permutation(len(presence)) < rng.integers(1, len(presence)))
             image = image * presence[:, None, None, None]

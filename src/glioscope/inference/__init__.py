@@ -6,6 +6,7 @@ OpenVINO computes on the processor, torch on CUDA or where OpenVINO fails.
     torch network ──export──▶ model folder ──trained_weights──▶ torch network   (`exporting`)
     prepared case ──predict_case──▶ probabilities ──▶ regions           (`predicting`)
     model folder ──quantise──▶ the same with an int8 form of the network        (`quantising`)
+                 ──share_weights──▶ the same with one file of weights for both forms
 
 An engine takes one image, any spatial size that its network accepts, and says by name what it runs on. OpenVINO
 compiles a network once per image shape; the compiled form is kept in the user's cache folder, which takes the
@@ -33,7 +34,7 @@ from glioscope.inference.predicting import (
     tile_weights,
     tiles,
 )
-from glioscope.inference.quantising import quantise
+from glioscope.inference.quantising import quantise, share_weights
 
 __all__ = [
     "PARITY",
@@ -56,6 +57,7 @@ __all__ = [
     "probabilities_from_logits",
     "quantise",
     "regions_from_probabilities",
+    "share_weights",
     "tile_weights",
     "tiles",
     "trained_weights",

@@ -41,14 +41,20 @@ class Engine(Protocol):
         ...
 
 
+def weights_of(network: Path) -> Path:
+    """Return the file of a network's weights: of its own name, or ``network.bin`` where two forms share them."""
+    own = network.with_suffix(".bin")
+    return own if own.is_file() else network.with_name("network.bin")
+
+
 class OpenVinoEngine:
     """A network in OpenVINO's form on this machine's processor.
 
     Parameters
     ----------
     network : Path
-        ``network.xml`` with ``network.bin`` beside it; inputs ``image`` (1, c, i, j, k) and ``presence`` (1, c),
-        output ``logits``.
+        ``network.xml`` with its weights beside it (`weights_of`); inputs ``image`` (1, c, i, j, k) and ``presence``
+        (1, c), output ``logits``.
     threads : int, optional
         By default all cores.
 
@@ -83,7 +89,7 @@ class OpenVinoEngine:
 
     def _read(self) -> Any:
         try:
-            model = self._core.read_model(self._network)
+            model = self._core.read_model(self._network, weights_of(self._network))
             names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
         except RuntimeError as error:
             raise ModelError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from glioscope.errors import ModelError
 from glioscope.files import atomic_path
-from glioscope.inference.engines import OpenVinoEngine, TorchEngine, first_line, import_torch
+from glioscope.inference.engines import OpenVinoEngine, TorchEngine, first_line, import_torch, weights_of
 from glioscope.model import read_model, write_model
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def trained_weights(place: Path) -> dict[str, NDArray[np.float32]]:
     ----------
     place : Path
         A file of safetensors, or a model folder. One that holds only OpenVINO's form, as the network in the package,
-        will do: its weights are rounded to fp16, and what training alone uses (the heads of deep supervision) is
-        absent.
+        will do: its weights are rounded to fp16 (kernels of a network that shares them with its int8 form to 8 bits),
+        and what training alone uses (the heads of deep supervision) is absent.
 
     Raises
     ------
@@ -128,6 +128,8 @@ def trained_weights(place: Path) -> dict[str, NDArray[np.float32]]:
 _CONSTANT = re.compile(
     r"(?:self\.|__module\.)(?P<module>[\w.]+?)(?:/aten::(?P<layer>\w+)/.*)?(?P<rounded>_compressed)?"
 )
+_KERNEL = re.compile(r"__module\.(?P<module>[\w.]+?)/.*/fq_weights_\d+")
+"""The product of an 8-bit kernel and its scales."""
 
 
 def _openvino_weights(network: Path) -> dict[str, NDArray[np.float32]]:
@@ -135,19 +137,23 @@ def _openvino_weights(network: Path) -> dict[str, NDArray[np.float32]]:
     import openvino
 
     weights: dict[str, NDArray[np.float32]] = {}
-    for node in openvino.Core().read_model(network).get_ordered_ops():
+    for node in openvino.Core().read_model(network, weights_of(network)).get_ordered_ops():
+        if node.get_type_name() == "Multiply" and (name := kernel_name(node)):
+            rounded, scale = (constant_of(node.input_value(side).get_node()) for side in (0, 1))
+            weights[name] = rounded.astype(np.float32) * scale.astype(np.float32)
+            continue
         if node.get_type_name() != "Constant" or np.size(node.data) < 2 or not node.get_element_type().is_real():
             continue  # sizes, axes and the like
-        own = _CONSTANT.fullmatch(node.get_friendly_name())
-        if own and own["layer"] is None:
-            weights[own["module"]] = np.array(node.data, np.float32)
+        if name := kernel_name(node):
+            weights[name] = np.array(node.data, np.float32)
             continue
-        served = own or _CONSTANT.fullmatch(_first_user(node).get_friendly_name())
-        if served is None or served["layer"] not in ("instance_norm", "_convolution", "linear"):
+        user = _first_user(node).get_friendly_name()
+        served = _CONSTANT.fullmatch(node.get_friendly_name()) or _CONSTANT.fullmatch(user)
+        if served is None or served["layer"] not in ("instance_norm", "_convolution", "linear") or _KERNEL.match(user):
             continue
-        scale = f"{served['module']}.weight"
-        is_scale = served["layer"] == "instance_norm" and scale not in weights  # a norm multiplies, then adds
-        weights[scale if is_scale else f"{served['module']}.bias"] = np.array(node.data, np.float32).ravel()
+        own_name = f"{served['module']}.weight"
+        is_scale = served["layer"] == "instance_norm" and own_name not in weights  # a norm multiplies, then adds
+        weights[own_name if is_scale else f"{served['module']}.bias"] = np.array(node.data, np.float32).ravel()
     return weights
 
 
@@ -155,6 +161,22 @@ def _first_user(node: Any) -> Any:
     """Return the first node that computes with a constant, past the one that widens fp16."""
     user = next(iter(node.output(0).get_target_inputs())).get_node()
     return _first_user(user) if user.get_type_name() == "Convert" else user
+
+
+def kernel_name(node: Any) -> str | None:
+    """Return torch's name of a kernel, of the constant that holds it or the product of its 8-bit form and scales."""
+    name = node.get_friendly_name()
+    if kernel := _KERNEL.fullmatch(name):
+        return f"{kernel['module']}.weight"
+    own = _CONSTANT.fullmatch(name)
+    return own["module"] if own and own["layer"] is None else None
+
+
+def constant_of(node: Any) -> NDArray[Any]:
+    """Return the array of a constant, before it is widened."""
+    if node.get_type_name() == "Convert":
+        return constant_of(node.input_value(0).get_node())
+    return np.array(node.data)
 
 
 Model = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
