@@ -316,6 +316,27 @@ def test_every_case_is_some_members():
     assert shares == ["adg", "be", "cf"]
 
 
+def test_kernels_of_one_shape_change_together_as_each_would_alone():
+    rng = torch.Generator().manual_seed(1)
+    shapes = [(6, 5, 3, 3, 3), (6, 5, 3, 3, 3), (40, 3, 1, 1, 1), (6, 5, 3, 3, 3), (40, 3, 1, 1, 1)]
+    values = [torch.randn(shape, generator=rng) for shape in shapes]
+    gradients = [[torch.randn(shape, generator=rng) for shape in shapes] for _ in range(3)]
+    together = [torch.nn.Parameter(value.clone()) for value in values]
+    alone = [torch.nn.Parameter(value.clone()) for value in values]
+    optimisers = [
+        Muon(together, [], lr=0.1, weight_decay=0.1),
+        *(Muon([p], [], lr=0.1, weight_decay=0.1) for p in alone),
+    ]
+    for step in gradients:
+        for index, gradient in enumerate(step):
+            together[index].grad, alone[index].grad = gradient.clone(), gradient.clone()
+        together[1].grad = alone[1].grad = None  # one of a shape may be without
+        for optimiser in optimisers:
+            optimiser.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 def test_muon_steps_are_orthogonal_in_kernels_and_adams_elsewhere():
     rng = torch.Generator().manual_seed(0)
     kernel = torch.nn.Parameter(torch.randn(6, 5, 3, 3, 3, generator=rng))

@@ -4,7 +4,8 @@ After Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), scaled as 
 What is no kernel, and what stands at the network's ends, takes Adam's step, as both recommend.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -44,25 +45,33 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take a step; parameters without a gradient stay."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                change = self._orthogonal_change(parameter) if group["orthogonal"] else self._adam_change(parameter)
+            taught = [p for p in group["params"] if p.grad is not None]
+            change = self._orthogonal_changes(taught) if group["orthogonal"] else map(self._adam_change, taught)
+            for parameter, step in zip(taught, change, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(change, alpha=group["lr"])
+                parameter.sub_(step, alpha=group["lr"])
 
-    def _orthogonal_change(self, kernel: Tensor) -> Tensor:
+    def _orthogonal_changes(self, kernels: Sequence[Tensor]) -> list[Tensor]:
+        """Return the change of each kernel; those of one shape are made orthogonal together, in fewer calls."""
+        changes: dict[int, Tensor] = {}
+        alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        ahead = [self._looking_ahead(kernel) for kernel in kernels]
+        for index, ordered in enumerate(ahead):
+            alike[tuple(ordered.shape)].append(index)
+        for shape, members in alike.items():
+            matrices = torch.stack([ahead[index].reshape(shape[0], -1) for index in members])
+            steps = orthogonal(matrices) * (UPDATE_RMS * max(matrices.shape[1:]) ** 0.5)
+            changes |= {index: step.reshape(shape).movedim(-1, 1) for index, step in zip(members, steps, strict=True)}
+        return [changes[index] for index in range(len(kernels))]
+
+    def _looking_ahead(self, kernel: Tensor) -> Tensor:
+        """Return a kernel's gradient drawn towards its momentum, channels last, as kernels lie in memory: a view."""
         gradient, state = kernel.grad, self.state[kernel]
         assert gradient is not None
         if not state:
             state["momentum"] = torch.zeros_like(kernel)
         state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
-        looking_ahead = gradient.lerp(state["momentum"], _MOMENTUM)
-        # Channels last, as kernels lie in memory: the matrix (out, i j k in) is a view. The order does not matter.
-        ordered = looking_ahead.movedim(1, -1)
-        matrix = ordered.reshape(len(ordered), -1)
-        scale = UPDATE_RMS * max(matrix.shape) ** 0.5
-        return (orthogonal(matrix) * scale).reshape(ordered.shape).movedim(-1, 1)
+        return gradient.lerp(state["momentum"], _MOMENTUM).movedim(1, -1)
 
     def _adam_change(self, parameter: Tensor) -> Tensor:
         gradient, state = parameter.grad, self.state[parameter]
@@ -78,22 +87,23 @@ class Muon(torch.optim.Optimizer):
         return mean / (square.sqrt() + _EPSILON)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Return the nearest matrix with orthogonal rows or columns, roughly: singular values of 0.7 to 1.2.
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return the nearest matrices with orthogonal rows or columns, roughly: singular values of 0.7 to 1.2.
 
     Parameters
     ----------
-    matrix : (n, m)
+    matrices : (…, n, m)
         Zeros stay zeros.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.T).T
-    matrix = matrix / (matrix.norm() + _EPSILON)
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonal(matrices.mT).mT
+    matrices = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + _EPSILON)
     a, b, c = _QUINTIC
     # Each round multiplies from the left by a polynomial of the small square matrix, so only that one is iterated.
-    square, product = matrix @ matrix.T, torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    square = matrices @ matrices.mT
+    product = torch.eye(matrices.shape[-2], dtype=matrices.dtype, device=matrices.device).expand_as(square)
     for _ in range(_ROUNDS):
         factor = b * square + c * square @ square
-        factor.diagonal().add_(a)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
         square, product = factor @ square @ factor, factor @ product
-    return product @ matrix
+    return product @ matrices
