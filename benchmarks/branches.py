@@ -1,6 +1,6 @@
 """Which idea pays? Branches of equal length from one base, one thing changed in each, judged on cases held out.
 
-    python benchmarks/branches.py runs/base LGG/ -o runs/branches [--steps 120] [--seeds 0 1] [--rows all plain …]
+    python benchmarks/branches.py runs/base LGG/ -o runs/branches [--steps 80] [--seeds 0 1] [--rows all plain …]
 
 `runs/base` is a run of `glioscope train` with fold 0; its checkpoint's mean weights are the base, its folds say what is
 held out. `LGG/` holds cases on one grid whose references know the whole tumour alone (`dataset.toml`): every second is
@@ -27,14 +27,14 @@ from glioscope.cases import load_case, scan_cases
 from glioscope.evaluation.tables import bootstrap_interval, subject_weights
 from glioscope.files import read_json, write_json
 from glioscope.labels import REGIONS
-from glioscope.machine import provenance
+from glioscope.machine import has_bf16, provenance
 from glioscope.model.network import NetworkConfig, build
 from glioscope.prepare.preprocessing import PreprocessingConfig, load_prepared, prepare, save_prepared
 from glioscope.runs import Run
 from glioscope.training import FoldFiles, FoldSettings, Stage, TrainingConfig, train_fold
 from glioscope.training.augment import AugmentConfig
 from glioscope.training.losses import LossConfig
-from glioscope.training.samples import at_stage, padded
+from glioscope.training.samples import Samples, at_stage, padded
 from glioscope.training.steps import forward
 
 FOLD = 0
@@ -76,7 +76,7 @@ def settings_of(row: Row, seed: int, options: argparse.Namespace) -> FoldSetting
     training = TrainingConfig(
         **{
             "optimiser": "muon",
-            "stages": (Stage(spacing_mm=options.spacing, scale=(0.75, 1.5)),),
+            "stages": (Stage(spacing_mm=options.spacing, scale=(0.75, 1.5), patch=tuple(options.patch)),),
             "steps": options.steps // batch,
             "learning_rate": options.rate,
             "ema": 0.98 ** (1.0 * batch),
@@ -111,27 +111,59 @@ def gathered(run: Run, partial: Path, out: Path, leave_out: Sequence[str]) -> li
     return sorted(names)
 
 
-def scores(network: nn.Module, prepared: Path, names: Sequence[str], stage: Stage) -> dict[str, list[float | None]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A case to be scored."""
+
+    image: torch.Tensor
+    """(1, c, i, j, k), padded."""
+    reference: torch.Tensor
+    """(r, i, j, k) bool, not padded."""
+    presence: torch.Tensor
+    """(1, c)."""
+    known: tuple[str, ...]
+
+
+def held_cases(prepared: Path, names: Sequence[str], stage: Stage) -> dict[str, Held]:
+    """Read the cases to be scored, once for all rows."""
+    found = {}
+    for name in names:
+        case = load_prepared(prepared, name)
+        image, regions = at_stage(case, stage, torch.device("cpu"))
+        shape = padded(image.shape[1:], NetworkConfig().divisor)
+        pad = [part for n, m in zip(image.shape[:0:-1], shape[::-1], strict=True) for part in (0, m - n)]
+        presence = torch.tensor(case.presence, dtype=torch.float32)[None]
+        found[name] = Held(nn.functional.pad(image, pad)[None], regions >= 0.5, presence, case.known)
+    return found
+
+
+def scores(network: nn.Module, cases: Mapping[str, Held]) -> dict[str, list[float | None]]:
     """Return Dice of each region by case, over the whole brain; 1 where both are empty, None where it is not known."""
     found: dict[str, list[float | None]] = {}
     device = next(network.parameters()).device
+    precision = "bf16" if device.type == "cuda" or has_bf16() else "fp32"
     with torch.inference_mode():
-        for name in names:
-            case = load_prepared(prepared, name)
-            image, regions = at_stage(case, stage, device)
-            shape = padded(image.shape[1:], NetworkConfig().divisor)
-            pad = [part for n, m in zip(image.shape[:0:-1], shape[::-1], strict=True) for part in (0, m - n)]
-            presence = torch.tensor(case.presence, dtype=torch.float32, device=device)[None]
-            logits = forward(network, nn.functional.pad(image, pad)[None], presence, "bf16", deep=False)[0][0]
-            predicted = (logits.float() > 0)[:, : image.shape[1], : image.shape[2], : image.shape[3]]
-            reference = regions >= 0.5
-            overlap, size = (
-                (predicted & reference).sum((1, 2, 3)),
-                (predicted.sum((1, 2, 3)) + reference.sum((1, 2, 3))),
-            )
+        for name, case in cases.items():
+            logits = forward(network, case.image.to(device), case.presence.to(device), precision, deep=False)[0][0]
+            i, j, k = case.reference.shape[1:]
+            predicted = (logits.float() > 0)[:, :i, :j, :k].cpu()
+            overlap = (predicted & case.reference).sum((1, 2, 3))
+            size = predicted.sum((1, 2, 3)) + case.reference.sum((1, 2, 3))
             dice = [2 * int(o) / int(s) if int(s) else 1.0 for o, s in zip(overlap, size, strict=True)]
             found[name] = [d if region in case.known else None for region, d in zip(REGIONS, dice, strict=True)]
     return found
+
+
+def read_once() -> None:
+    """Let all rows share the training cases at a stage's spacing, which each would read again."""
+    read, kept = Samples._source, {}
+
+    def shared(samples: Samples, name: str, stage: Stage) -> Any:
+        if (name, stage.spacing_mm) not in kept:
+            kept[name, stage.spacing_mm] = read(samples, name, stage)
+        return kept[name, stage.spacing_mm]
+
+    Samples._source = shared  # type: ignore[method-assign]
 
 
 def difference(row: Mapping[str, Any], reference: Mapping[str, Any], region: int, cases: Sequence[str]) -> list[float]:
@@ -184,8 +216,9 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("partial", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--spacing", type=int, default=2)
+    parser.add_argument("--patch", nargs=3, type=int, default=[64, 80, 64], help="voxels of a training window")
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--rows", nargs="+", default=list(ROWS))
@@ -199,6 +232,8 @@ def main() -> None:
     counts = {"trained": [len(part.train), len(taught)], "held_out": [len(part.validation), len(held)]}
     about = {"base_steps": base["step"], "steps": options.steps, "spacing_mm": options.spacing, "rate": options.rate}
     print(json.dumps({**about, **counts}), flush=True)
+    judged = held_cases(out / "prepared", [*part.validation, *held], Stage(spacing_mm=options.spacing))
+    read_once()
     results: dict[str, dict[str, Any]] = {}
     for name, seed in [("base", 0), *((name, seed) for seed in options.seeds for name in options.rows)]:
         place = out / f"{name.replace(' ', '_').replace(',', '')}_{seed}"
@@ -206,8 +241,7 @@ def main() -> None:
             began = time.monotonic()
             network = branch(place, ROWS.get(name), seed, base["average"], (part.train, taught), options)
             seconds = round(time.monotonic() - began, 1)
-            dice = scores(network, out / "prepared", [*part.validation, *held], Stage(spacing_mm=options.spacing))
-            write_json(place / "scores.json", {"seconds": seconds, "dice": dice})
+            write_json(place / "scores.json", {"seconds": seconds, "dice": scores(network, judged)})
         results.setdefault(name, {})[str(seed)] = read_json(place / "scores.json", what="row")
         print(json.dumps({"row": name, "seed": seed, "seconds": results[name][str(seed)]["seconds"]}), flush=True)
         if "all" in results:
