@@ -200,12 +200,13 @@ def _side(mask: NDArray[np.bool_], where: NDArray[np.int64], away: Points, grid:
     number = cc3d.connected_components(mask, connectivity=26)[tuple(where.T)]
     parts = [away[number == n] for n in np.unique(number)]
     worth = [part for part in parts if len(part) * grid.voxel_volume_ml >= SPECK_ML] or parts
-    if any(_crosses(part) for part in worth):
+    if any(crosses(part) for part in worth):
         return "crossing"
     sides: Sequence[bool] = [bool(np.median(part) > 0) for part in worth]
     return "both" if any(sides) and not all(sides) else None
 
 
-def _crosses(away: Points) -> bool:
+def crosses(away: Points) -> bool:
+    """Return whether a part with these signed distances (n,) from the midline lies on both sides of it."""
     lesser = min(float((away > 0).mean()), float((away < 0).mean()))
     return bool(lesser >= CROSSING_SHARE and away.max() >= CROSSING_MM and away.min() <= -CROSSING_MM)

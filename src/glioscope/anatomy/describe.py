@@ -1,0 +1,176 @@
+"""All that is said about where a tumour lies: regions, lesions, focality, VASARI.
+
+labels, map on their grid, brain ──describe──▶ Anatomy
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from glioscope.anatomy.locate import Mask, Scene, locate, scene_of
+from glioscope.anatomy.parts import BrainMap
+from glioscope.anatomy.records import Anatomy, Fit, Focality, Lesion, Location
+from glioscope.anatomy.vasari import Findings, features
+from glioscope.errors import GeometryError
+from glioscope.geometry import Grid, bounding_box, cut
+from glioscope.labels import REGIONS, LabelScheme, check_labels
+from glioscope.measure.midline import Midline, find_midline
+
+MOST_LESIONS = 10
+"""Lesions that are described; all are counted."""
+LEAST_LESION_ML = 0.5
+"""Parts of the whole tumour smaller than this are no lesion of their own: most are specks of oedema."""
+LEAST_CORE_ML = 0.1
+"""A part is a focus of its own when it holds this much tumour core; any part is where nothing has a core."""
+SKEW_MM = 8.0
+"""Midlines by symmetry and by the map that lie further apart at the tumour are not trusted. On the 110 cases of the
+benchmark the two differ by less in all but a few; see docs/explanation/anatomy.md."""
+ASKEW_MM = 3.0
+"""Mean asymmetry of a brain's outline above which its mirror plane is not trusted: half a brain, or a cut one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """The map of the brain on a case's own grid."""
+
+    parts: BrainMap
+    fit: Fit
+    middle: Midline | None
+    """The map's own midline; None where it has none to offer."""
+    problems: tuple[str, ...] = ()
+
+
+def given(parts: BrainMap) -> Placed:
+    """Return a map that is on the case's grid already and right by itself."""
+    fit = Fit(method="given", source=parts.source, overlap=None, usable=True)
+    return Placed(parts=parts, fit=fit, middle=None)
+
+
+def describe(
+    labels: NDArray[np.integer], scheme: LabelScheme, placed: Placed, brain: Mask, *, midline: Midline | None = None
+) -> Anatomy:
+    """Return where a segmented tumour lies.
+
+    Parameters
+    ----------
+    labels : (i, j, k) integer
+        In `scheme`, on the grid of `placed`. An empty map gives an `Anatomy` without regions.
+    brain : (i, j, k) bool
+        On the same grid.
+    midline : Midline, optional
+        If it is known already; else it is found from the brain.
+
+    Raises
+    ------
+    GeometryError
+        Labels or brain differ from the map's grid in shape.
+    LabelError
+        The labels hold a value that the scheme does not know.
+    """
+    grid = placed.parts.grid
+    for what, array in (("label map", labels), ("brain mask", brain)):
+        if array.shape != grid.shape:
+            raise GeometryError(f"{what}: has shape {array.shape} but the brain map {grid.shape}; they must agree")
+    check_labels(labels, scheme)
+    masks = _masks(labels, scheme)
+    middle = midline if midline is not None else find_midline(grid, brain)
+    doubt = _doubt(masks["WT"], grid, middle, placed)
+    problems = [*placed.problems, *([doubt] if doubt else []), *_lacking(placed)]
+    if not masks["WT"].any():
+        return Anatomy(
+            fit=placed.fit,
+            midline=doubt or middle.source,
+            regions=(),
+            lesions=(),
+            lesion_count=0,
+            focality="none",
+            vasari=(),
+            problems=(*problems, "no tumour was segmented, so nothing lies anywhere"),
+        )
+    scene = scene_of(placed.parts, brain, middle, usable=placed.fit.usable, sided=not doubt)
+    places = {name: locate(name, mask, scene) for name, mask in masks.items() if mask.any()}
+    lesions, count, focality = _lesions(masks, scene, places)
+    found = Findings(masks=masks, grid=grid, places=places, focality=focality)
+    return Anatomy(
+        fit=placed.fit,
+        midline=doubt or middle.source,
+        regions=tuple(places.values()),
+        lesions=lesions,
+        lesion_count=count,
+        focality=focality,
+        vasari=features(found),
+        problems=tuple(problems),
+    )
+
+
+def _masks(labels: NDArray[np.integer], scheme: LabelScheme) -> dict[str, Mask]:
+    """Return WT, TC and ET; a scheme of one label has the same mask for the whole and the core, and no enhancement."""
+    only = tuple(scheme.meanings)
+    regions: Mapping[str, tuple[int, ...]] = scheme.regions
+    found = {"WT": regions.get("WT", only), "TC": regions.get("TC", only), "ET": regions.get("ET", ())}
+    return {name: np.isin(labels, found[name]) for name in REGIONS}
+
+
+def _doubt(whole: Mask, grid: Grid, midline: Midline, placed: Placed) -> str:
+    """Return why the midline is not to be trusted; an empty string where it is."""
+    if midline.asymmetry_mm is None:
+        return "the brain is not known, so the midline is only the middle of the image: no side is told"
+    if midline.asymmetry_mm > ASKEW_MM:
+        return (
+            f"the brain's two halves differ by {midline.asymmetry_mm:.1f} mm on average (half a brain, or a cut one): "
+            "no side is told"
+        )
+    if placed.middle is None or not placed.fit.usable:
+        return ""
+    mask = whole if whole.any() else np.ones(grid.shape, bool)
+    box = bounding_box(mask)
+    centre = grid.affine @ [*((np.array(box.start) + np.array(box.stop) - 1) / 2), 1]
+    point = (centre[:3] - midline.signed_mm(centre[None, :3])[0] * midline.normal)[None]
+    apart = abs(float(placed.middle.signed_mm(point)[0]))
+    if apart > SKEW_MM:
+        return (
+            f"the midline by symmetry and that of the brain map lie {apart:.0f} mm apart at the tumour: no side is told"
+        )
+    return ""
+
+
+def _lacking(placed: Placed) -> list[str]:
+    if not placed.parts.lacks or not placed.fit.usable:
+        return []
+    return [f"the brain map does not show: {', '.join(placed.parts.lacks)}; nothing is said about it"]
+
+
+def _lesions(
+    masks: Mapping[str, Mask], scene: Scene, places: Mapping[str, Location]
+) -> tuple[tuple[Lesion, ...], int, Focality]:
+    """Return the largest lesions, how many there are, and what their number and places are called."""
+    grid = scene.parts.grid
+    box = bounding_box(masks["WT"])
+    whole = np.ascontiguousarray(cut(masks["WT"], box))
+    parts, count = cc3d.connected_components(whole, connectivity=26, return_N=True)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1) * grid.voxel_volume_ml
+    order = [int(n) for n in np.argsort(-sizes[1:], kind="stable") + 1]
+    large = [n for n in order if sizes[n] >= LEAST_LESION_ML] or order[:1]
+    cores = np.bincount(parts[cut(masks["TC"], box)], minlength=count + 1) * grid.voxel_volume_ml
+    foci = [n for n in large if cores[n] >= LEAST_CORE_ML] or large
+    described = []
+    for rank, n in enumerate(large[:MOST_LESIONS], 1):
+        place = places["WT"]
+        if len(large) > 1 or count > 1:
+            alone = np.zeros(grid.shape, bool)
+            alone[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))] = parts == n
+            place = locate("WT", alone, scene)
+        described.append((n, Lesion(number=rank, location=place)))
+    kept = [lesion for n, lesion in described if n in foci]
+    return tuple(lesion for _, lesion in described), len(large), _focality(kept)
+
+
+def _focality(foci: list[Lesion]) -> Focality:
+    """Return what separate foci are called by their places; the route by which they arose cannot be told."""
+    if len(foci) < 2:
+        return "focal"
+    spots = {(f.location.side, f.location.lobes[0].name if f.location.lobes else "") for f in foci}
+    return "multicentric" if len(spots) > 1 else "multifocal"

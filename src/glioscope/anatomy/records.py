@@ -1,0 +1,139 @@
+"""What is said about where a tumour lies: plain records, ready for JSON.
+
+"not determined" is an answer of its own: the map does not show the structure, or could not be laid over the brain.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Answer = Literal["yes", "no", "not determined"]
+SideName = Literal["left", "right", "crossing", "both", "not determined"]
+"""`crossing`: one part reaches past the midline; `both`: separate parts on both sides."""
+Focality = Literal["none", "focal", "multifocal", "multicentric"]
+Method = Literal["affine", "deformable", "given"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How much of a region lies in one part of the brain."""
+
+    name: str
+    """Of the lobe or structure."""
+    share: float
+    """0 to 1, of the region's volume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distances:
+    """From the nearest voxel of a region, millimetres, 0 where they overlap; None where it cannot be told."""
+
+    ventricles_mm: float | None
+    midline_mm: float | None
+    """To the plane between left and right; 0 where the region lies on both sides of it."""
+    cortex_mm: float | None
+    surface_mm: float | None
+    """To the outside of the brain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eloquent:
+    """One eloquent area and the tumour."""
+
+    name: str
+    """An area of `parts.AREAS` or a structure of `parts.ELOQUENT_STRUCTURES`."""
+    involved: Answer
+    """Whether a voxel of the region lies in it or touches it."""
+    volume_ml: float | None
+    """Of the region inside it."""
+    distance_mm: float | None
+    """From the region to it; 0 where they overlap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where one region or one lesion lies."""
+
+    region: str
+    """WT, TC or ET."""
+    volume_ml: float
+    side: SideName
+    left_share: float | None
+    """0 to 1: how much of the volume lies left of the midline; None where the midline is doubtful."""
+    lobes: tuple[Share, ...]
+    """Largest first, those above `locate.LEAST_SHARE`; empty where it cannot be told. Shares of all lobes and "none"
+    add up to 1."""
+    structures: tuple[Share, ...]
+    """As `lobes`."""
+    distances: Distances
+    touches_ventricles: Answer
+    reaches_cortex: Answer
+    """Whether a voxel lies in cortex or touches it."""
+    cortex_share: float | None
+    """0 to 1, of the region's volume."""
+    crosses_midline: Answer
+    in_callosum: Answer
+    crosses_callosum: Answer
+    """One part on both sides of the midline that holds callosum between them."""
+    deep_white_matter: tuple[str, ...]
+    """Of internal capsule, corpus callosum and brainstem those that the region lies in or touches."""
+    eloquent: tuple[Eloquent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesion:
+    """One connected part of the tumour."""
+
+    number: int
+    """1 for the largest."""
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One VASARI feature."""
+
+    code: str
+    """F1 to F25."""
+    name: str
+    value: str
+    """In VASARI's words, or "not determined"."""
+    rule: str
+    """How the value was told, or why it could not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """How the map of the brain was laid over this one."""
+
+    method: Method
+    source: str
+    """Of the map."""
+    overlap: float | None
+    """Dice of the patient's brain and the map's; None where the map was given on the case's own grid."""
+    usable: bool
+    """Whether anything is said that needs the map."""
+    smallest_jacobian: float | None = None
+    """Of the deformable step: how far tissue was squeezed at the worst; 1 not at all, 0 or less folded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy:
+    """Where the tumour of one case lies."""
+
+    fit: Fit
+    midline: str
+    """What the midline was found from, or why it is doubtful."""
+    regions: tuple[Location, ...]
+    """WT, TC and ET as far as they hold anything; empty without a tumour."""
+    lesions: tuple[Lesion, ...]
+    """Parts of the whole tumour, largest first, at most `describe.MOST_LESIONS`."""
+    lesion_count: int
+    """Of all parts above `describe.LEAST_LESION_ML`."""
+    focality: Focality
+    vasari: tuple[Feature, ...]
+    problems: tuple[str, ...]
+    """What could not be told and why, one sentence each."""
+
+    def region(self, name: str) -> Location | None:
+        """Return the location of a region; None where it is empty."""
+        return next((place for place in self.regions if place.region == name), None)
