@@ -10,8 +10,8 @@ PACKAGE = ROOT / "src" / "glioscope"
 
 ROOMS = (
     *("errors", "files", "machine", "labels", "space", "cases", "phantom", "dicom", "prepare", "settings", "runs"),
-    *("model", "results", "inference", "training", "evaluation", "measure", "quality", "report", "segmentation"),
-    *("experiment", "database", "node", "web", "cli"),
+    *("model", "results", "inference", "training", "evaluation", "measure", "anatomy", "quality", "report"),
+    *("segmentation", "experiment", "database", "node", "web", "cli"),
 )
 """A room imports only rooms to its left."""
 

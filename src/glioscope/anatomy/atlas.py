@@ -16,14 +16,14 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap
 from glioscope.errors import DependencyError
-from glioscope.geometry import Grid, bounding_box, cut, paste, reorient
+from glioscope.space.grid import Grid, bounding_box, cut, paste, reorient
+from glioscope.space.volumes import read_volume
 
 MARGIN_VOXELS = 14
 """Around the atlas, so that lobes can be told a little beyond it."""
@@ -75,9 +75,8 @@ def average_brain() -> BrainMap:
     path = Path((spec.submodule_search_locations or [""])[0]) / _FILE if spec is not None else None
     if path is None or not path.is_file():
         raise DependencyError("no atlas is installed; install it with: pip install 'glioscope[anatomy]'")
-    image = nib.Nifti1Image.load(path)
-    values = np.asarray(image.dataobj)
-    turned, grid = reorient(values, Grid(values.shape, np.asarray(image.affine, np.float64)), "RAS")
+    volume = read_volume(path, dtype=np.int16)
+    turned, grid = reorient(volume.data, volume.grid, "RAS")
     values = np.pad(np.ascontiguousarray(turned), MARGIN_VOXELS)
     affine = grid.affine.copy()
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, MARGIN_VOXELS)

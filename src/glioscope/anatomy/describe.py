@@ -15,9 +15,9 @@ from glioscope.anatomy.parts import BrainMap
 from glioscope.anatomy.records import Anatomy, Fit, Focality, Lesion, Location
 from glioscope.anatomy.vasari import Findings, features
 from glioscope.errors import GeometryError
-from glioscope.geometry import Grid, bounding_box, cut
 from glioscope.labels import REGIONS, LabelScheme, check_labels
 from glioscope.measure.midline import Midline, find_midline
+from glioscope.space.grid import Grid, bounding_box, cut
 
 MOST_LESIONS = 10
 """Lesions that are described; all are counted."""

@@ -4,6 +4,7 @@ Three questions are kept apart: which *structure* a voxel is (cortex, thalamus, 
 to, and which *eloquent area*, if any. A structure and a lobe are exclusive; an area is a part of a structure.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
-from glioscope.geometry import Box, Grid, cut
+from glioscope.space.grid import Box, Grid, cut
 
 STRUCTURES = (
     "outside",
@@ -82,3 +83,22 @@ class BrainMap:
     def of(self, *names: str) -> NDArray[np.bool_]:
         """Return the mask of the structures named."""
         return np.isin(self.structures, [number_of(name) for name in names])
+
+
+def map_from(
+    masks: Mapping[str, Mapping[str, NDArray[np.bool_]]], grid: Grid, source: str, *, lacks: tuple[str, ...] = ()
+) -> BrainMap:
+    """Return a map put together from masks.
+
+    Parameters
+    ----------
+    masks : mapping
+        ``structures``, ``lobes`` and ``areas``, each by name a mask (i, j, k) on the grid; of overlapping ones the
+        last counts.
+    """
+    names = {"structures": STRUCTURES, "lobes": LOBES, "areas": AREAS}
+    arrays: dict[str, Any] = {kind: np.zeros(grid.shape, np.uint8) for kind in names}
+    for kind, found in masks.items():
+        for name, mask in found.items():
+            arrays[kind][mask] = names[kind].index(name)
+    return BrainMap(grid=grid, source=source, lacks=lacks, **arrays)

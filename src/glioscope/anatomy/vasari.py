@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glioscope.anatomy.records import Answer, Feature, Focality, Location
-from glioscope.geometry import Grid, bounding_box, cut
+from glioscope.space.grid import Grid, bounding_box, cut
 
 UNKNOWN = "not determined"
 LEAST_ML = 0.05

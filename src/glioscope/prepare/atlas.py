@@ -15,22 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from glioscope.errors import DependencyError
 from glioscope.files import write_text
 from glioscope.prepare.patient import PreparedRaw
-from glioscope.space.grid import FLIP, Grid
-from glioscope.space.resampling import Matrix, resample, shrink, to_itk, write_transform
+from glioscope.space.affine import MINIMUM_OVERLAP, first_guess, overlap_of, stretch
+from glioscope.space.grid import Grid
+from glioscope.space.resampling import Matrix, resample, shrink, write_transform
 from glioscope.space.volumes import Volume, write_volume
 
 LEVELS_MM = (8.0, 4.0, 2.0)
 """Voxel edges of the search, coarse to fine."""
-SAMPLES = 120_000
-"""Voxels that a step looks at, as in `registration`; drawn with a seed, so the same case gives the same matrix."""
-MINIMUM_OVERLAP = 0.85
-"""Dice of brain and template below which the fit is called doubtful; good ones have 0.93 and more."""
 _ALIGNED_BY = ("t1n", "t1c", "t2w", "t2f")
 """The template is a T1: the first of these that was scanned is laid over it."""
 
@@ -104,12 +99,9 @@ def align_to_atlas(prepared: PreparedRaw, template: Template) -> Atlas:
     moving = Volume(prepared.images[sequence], prepared.grid)
     mask = Volume(prepared.brain.astype(np.float32), prepared.grid)
     goal = Volume((template.volume.data > 0).astype(np.float32), template.volume.grid)
-    matrix = _by_moments(goal, mask)
-    for spacing_mm in LEVELS_MM:
-        matrix = _refine(shrink(template.volume, spacing_mm), shrink(moving, spacing_mm), matrix, spacing_mm)
-    carried = resample(mask, goal.grid, matrix) > 0.5
-    both = float((carried & (goal.data > 0)).sum())
-    overlap = 2 * both / max(float(carried.sum() + goal.data.sum()), 1.0)
+    levels = [shrink(template.volume, spacing_mm) for spacing_mm in LEVELS_MM]
+    matrix = stretch(levels, moving, first_guess(goal, mask))
+    overlap = overlap_of(goal, mask, matrix)
     problems = []
     if overlap < MINIMUM_OVERLAP:
         problems.append(
@@ -117,54 +109,6 @@ def align_to_atlas(prepared: PreparedRaw, template: Template) -> Atlas:
             "look at the images"
         )
     return Atlas(template=template, matrix=matrix, sequence=sequence, overlap=overlap, problems=tuple(problems))
-
-
-def _by_moments(fixed: Volume, moving: Volume) -> Matrix:
-    """Return the first guess: one brain's centre on the other's, each axis stretched to the other's spread."""
-    (here, spread), (there, other) = _moments(fixed), _moments(moving)
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.diag(other / spread)
-    matrix[:3, 3] = there - matrix[:3, :3] @ here
-    return matrix
-
-
-def _moments(mask: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    points = np.argwhere(mask.data > 0.5)[::17] @ mask.grid.affine[:3, :3].T + mask.grid.affine[:3, 3]
-    return points.mean(axis=0), points.std(axis=0)
-
-
-def _refine(fixed: Volume, moving: Volume, matrix: Matrix, step_mm: float) -> Matrix:
-    """Go uphill in Mattes' mutual information over all twelve numbers."""
-    lps = FLIP @ matrix @ FLIP
-    centre = fixed.grid.affine @ [*(np.array(fixed.grid.shape) - 1) / 2, 1]
-    transform = sitk.AffineTransform(3)
-    transform.SetCenter((FLIP @ centre)[:3].tolist())
-    transform.SetMatrix(lps[:3, :3].ravel().tolist())
-    moved = lps @ (FLIP @ centre)
-    transform.SetTranslation((moved - FLIP @ centre)[:3].tolist())
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetInterpolator(sitk.sitkLinear)
-    if fixed.data.size > SAMPLES:
-        method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(SAMPLES / fixed.data.size, seed=20240817)
-    method.SetInitialTransform(transform, inPlace=True)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=step_mm,
-        minStep=step_mm / 200,
-        numberOfIterations=150,
-        relaxationFactor=0.8,
-        gradientMagnitudeTolerance=1e-8,
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    try:
-        method.Execute(to_itk(fixed), to_itk(moving))
-    except RuntimeError:  # the two do not meet
-        return matrix
-    found = np.eye(4)
-    found[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
-    found[:3, 3] = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    return FLIP @ found @ FLIP
 
 
 def write_atlas(prepared: PreparedRaw, atlas: Atlas, folder: Path, case_id: str) -> None:
