@@ -149,6 +149,8 @@ WORK: dict[str, Callable[[], dict[str, Any]]] = {
 
 def glioscope_case(case: Path, rounds: int) -> list[dict[str, float]]:
     """Whole processes, four files to file, no page; the compiled network is cached, as after any first use."""
+    from glioscope.results import read_summary
+
     found = []
     for _ in range(rounds + 1):
         with tempfile.TemporaryDirectory() as scratch:
@@ -158,12 +160,12 @@ def glioscope_case(case: Path, rounds: int) -> list[dict[str, float]]:
             subprocess.run(command, check=True, capture_output=True)
             wall = time.perf_counter() - began
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            summary = json.loads(next(Path(scratch).glob("*/summary.json")).read_text(encoding="utf-8"))
+            summary = read_summary(next(Path(scratch).glob("*/summary.json")))
         found.append(
             {
                 "wall": round(wall, 3),
                 "cpu": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 3),
-                "network": round(summary["seconds"]["predict"], 3),
+                "network": round(summary.seconds["predict"], 3),
             }
         )
     return found[1:]

@@ -17,14 +17,37 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from glioscope.cases import load_case
+from glioscope.cases import LoadedCase, load_case
 from glioscope.files import write_json
-from glioscope.labels import scheme_named
+from glioscope.labels import LabelScheme, scheme_named
 from glioscope.machine import processor
 from glioscope.measure import measure
 from glioscope.phantom import write_phantoms
 from glioscope.report import write_case_report
+from glioscope.results import CaseSummary
+from glioscope.results.summary import EngineRecord, GridRecord, ModelRecord, ProcessorRecord, SchemeRecord
+
+
+def summary_of(loaded: LoadedCase, labels: NDArray[np.uint8], scheme: LabelScheme) -> CaseSummary:
+    """Return what `segment` would tell of a case."""
+    grid = loaded.grid
+    return CaseSummary(
+        case_id=loaded.case.case_id,
+        subject_id=loaded.case.subject_id,
+        inputs={},
+        missing_sequences=(),
+        grid=GridRecord(shape=grid.shape, spacing_mm=grid.spacing_mm, orientation=grid.orientation),
+        scheme=SchemeRecord(name=scheme.name, labels={str(v): name for v, name in scheme.meanings.items()}),
+        model=ModelRecord(name="none", folder="", sha256=""),
+        settings={},
+        engine=EngineRecord(name="none", precision="none", description="none"),
+        processor=ProcessorRecord(model="any", cores=1),
+        versions={},
+        measurements=measure(labels, grid, scheme),
+        flags=(),
+    )
 
 
 def make_pages(folder: Path, cases: int, rounds: int) -> list[dict[str, Any]]:
@@ -35,7 +58,7 @@ def make_pages(folder: Path, cases: int, rounds: int) -> list[dict[str, Any]]:
         assert loaded.reference is not None
         labels = np.roll(loaded.reference, 2, axis=0)
         scheme = scheme_named("brats2023")
-        summary = {"measurements": measure(labels, loaded.grid, scheme)}
+        summary = summary_of(loaded, labels, scheme)
         unsure = np.where(labels > 0, np.float32(0.3), np.float32(0.01))
         page = folder / case.name / "report.html"
         clock, busy = [], []

@@ -43,11 +43,11 @@ print(outcome.case_id, outcome.status, *sorted(path.name for path in (WORK / "ou
 # The same numbers stand in `summary.json`, with checksums of all that went in, so that the result can be made again.
 
 # %%
-measured = outcome.summary["measurements"]
-for region, volume in measured["volumes_ml"].items():
-    print(f"{region}: {volume:.1f} ml in {measured['lesion_count'][region]} parts")
-if measured["diameters"]:
-    print("diameters: {longest_mm:.0f} x {perpendicular_mm:.0f} mm".format(**measured["diameters"]))
+measured = outcome.summary.measurements
+for region, volume in measured.volumes_ml.items():
+    print(f"{region}: {volume:.1f} ml in {measured.lesion_count[region]} parts")
+if measured.diameters:
+    print(f"diameters: {measured.diameters.longest_mm:.0f} x {measured.diameters.perpendicular_mm:.0f} mm")
 
 # %% [markdown]
 # ## How far to trust it
@@ -56,8 +56,8 @@ if measured["diameters"]:
 # patients: it is right to be unsure here.
 
 # %%
-for flag in outcome.summary["flags"]:
-    print(f"{flag['severity']}: {flag['message']}")
+for flag in outcome.summary.flags:
+    print(f"{flag.severity}: {flag.message}")
 
 # %% [markdown]
 # ## Look at it

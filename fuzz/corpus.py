@@ -13,7 +13,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import synthetic_dicom as dicom
-from tiny import write_tiny_model
+from glioscope.results import DicomFiles, Flag, InputFile
+from glioscope.results.preparation import AffineGrid, BrainRecord, Preparation, RawOrigin
+from glioscope.results.stored import as_json
+from glioscope.space.grid import Grid
+from tiny import tiny_summary, write_tiny_model
 
 SHAPE = (4, 3, 2)
 
@@ -83,20 +87,35 @@ def models() -> list[bytes]:
 
 def summaries() -> list[bytes]:
     """The summary.json of a case, of an evaluation, and none at all."""
-    case = {
-        "case_id": "p1",
-        "subject_id": "p1",
-        "inputs": {"t1n": {"file": "absent.nii.gz", "channel": None, "sha256": "0"}},
-        "missing_sequences": ["t1c"],
-        "scheme": {"name": "brats2023", "labels": {"1": "NCR"}},
-        "measurements": {"volumes_ml": {"WT": 1.0}},
-        "flags": [{"code": "missing-t1c", "severity": "warning", "text": "x"}],
-        "model": {"name": "m", "folder": "m", "sha256": "0"},
-        "settings": {"scheme": "brats2023"},
-        "outputs": {"segmentation.nii.gz": "0"},
-        "seconds": {"read": 0.1},
-    }
-    return [json.dumps(case).encode(), b'{"protocols": {}}', b"[]", b"1"]
+    raw = RawOrigin(
+        why="it is DICOM",
+        inputs={"dicom": DicomFiles(files=4, sha256="0")},
+        patient="0",
+        series={},
+        left_out={},
+        preparation=Preparation(
+            reference="t1n",
+            grid=AffineGrid(shape=(4, 3, 2), affine_ras_mm=((1.0, 0.0, 0.0, 0.0),) * 4),
+            sequences={},
+            brain=BrainRecord(method="builtin", found_in=("t1n",), ml=1200.0, stripped_before=False),
+            problems=(),
+            seconds={},
+            config={},
+        ),
+        native={},
+    )
+    labels = np.zeros((4, 3, 2), np.uint8)
+    labels[1] = 3
+    case = tiny_summary(
+        "p1",
+        labels=labels,
+        grid=Grid(labels.shape, np.eye(4)),
+        inputs={"t1n": InputFile(file="absent.nii.gz", channel=None, sha256="0")},
+        flags=(Flag("missing-t1c", "warning", "x"),),
+        outputs={"segmentation.nii.gz": "0"},
+        raw=raw,
+    )
+    return [json.dumps(as_json(case)).encode(), b'{"protocols": {}}', b"[]", b"1"]
 
 
 CORPORA = {

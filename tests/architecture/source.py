@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "glioscope"
 
 ROOMS = (
-    *("errors", "files", "machine", "labels", "space", "cases", "phantom", "dicom", "prepare", "settings", "runs"),
-    *("model", "results", "inference", "training", "evaluation", "measure", "anatomy", "quality", "report"),
+    *("errors", "files", "machine", "labels", "space", "cases", "settings", "runs", "results", "phantom", "dicom"),
+    *("prepare", "model", "inference", "training", "evaluation", "measure", "anatomy", "quality", "report"),
     *("segmentation", "experiment", "database", "node", "web", "cli"),
 )
 """A room imports only rooms to its left."""

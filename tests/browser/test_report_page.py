@@ -15,6 +15,7 @@ from glioscope.labels import scheme_named
 from glioscope.report import write_case_report
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import VolumeFile
+from tiny import tiny_summary
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)
@@ -48,9 +49,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unsure = np.where(labels > 0, np.float32(0.6), np.float32(0))
     path = tmp_path_factory.mktemp("page") / "report.html"
     reference = np.roll(labels, 2, axis=0)
-    write_case_report(
-        path, loaded, labels, scheme_named("brats2023"), {"engine": "test"}, reference=reference, uncertainty=unsure
-    )
+    told = tiny_summary("phantom", labels=labels, grid=loaded.grid)
+    write_case_report(path, loaded, labels, scheme_named("brats2023"), told, reference=reference, uncertainty=unsure)
     return path
 
 

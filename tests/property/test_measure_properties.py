@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist
 
 from glioscope.labels import scheme_named
 from glioscope.measure import measure
+from glioscope.results.stored import as_json
 from glioscope.space.grid import Grid, reorient
 
 SCHEME = scheme_named("brats2023")
@@ -52,32 +53,32 @@ def grids(draw: st.DrawFn) -> Grid:
 def test_storage_order_changes_nothing(labels: NDArray[np.uint8], grid: Grid, codes: str) -> None:
     turned, other = reorient(labels, grid, codes)
     one, two = measure(labels, grid, SCHEME), measure(np.ascontiguousarray(turned), other, SCHEME)
-    assert one["volumes_ml"] == two["volumes_ml"]
-    assert one["lesion_count"] == two["lesion_count"]
-    if one["diameters"]:
-        assert two["diameters"]["maximum_3d_mm"] == pytest.approx(one["diameters"]["maximum_3d_mm"], abs=0.02)
+    assert one.volumes_ml == two.volumes_ml
+    assert one.lesion_count == two.lesion_count
+    if one.diameters:
+        assert two.diameters.maximum_3d_mm == pytest.approx(one.diameters.maximum_3d_mm, abs=0.02)
 
 
 @given(labels=label_maps(), grid=grids())
 @settings(max_examples=60)
 def test_lengths_are_ordered_and_bounded(labels: NDArray[np.uint8], grid: Grid) -> None:
     found = measure(labels, grid, SCHEME)
-    json.dumps(found, allow_nan=False)
-    volumes = found["volumes_ml"]
+    json.dumps(as_json(found), allow_nan=False)
+    volumes = found.volumes_ml
     assert 0 <= volumes["ET"] <= volumes["TC"] <= volumes["WT"]
-    assert sum(found["tissues_ml"].values()) == pytest.approx(volumes["WT"], abs=1e-3)
-    for name, parts in found["lesions"].items():
-        assert sum(p["volume_ml"] for p in parts) == pytest.approx(volumes[name], abs=1e-3 + 1e-4 * len(parts))
-    lengths = found["diameters"]
+    assert sum(found.tissues_ml.values()) == pytest.approx(volumes["WT"], abs=1e-3)
+    for name, parts in found.lesions.items():
+        assert sum(p.volume_ml for p in parts) == pytest.approx(volumes[name], abs=1e-3 + 1e-4 * len(parts))
+    lengths = found.diameters
     if lengths is None:
         assert not labels.any()
         return
-    assert 0 < lengths["perpendicular_mm"] <= lengths["longest_mm"] + 0.02
-    assert lengths["longest_mm"] <= lengths["maximum_3d_mm"] + 0.02
-    tissue = np.argwhere(np.isin(labels, SCHEME.regions[lengths["region"]]))
+    assert 0 < lengths.perpendicular_mm <= lengths.longest_mm + 0.02
+    assert lengths.longest_mm <= lengths.maximum_3d_mm + 0.02
+    tissue = np.argwhere(np.isin(labels, SCHEME.regions[lengths.region]))
     centres = tissue @ grid.affine[:3, :3].T
     across = float(pdist(centres).max()) if len(centres) > 1 else 0.0
-    assert lengths["maximum_3d_mm"] <= across + max(grid.spacing_mm) + 0.02
+    assert lengths.maximum_3d_mm <= across + max(grid.spacing_mm) + 0.02
 
 
 @given(labels=label_maps(), grid=grids())
@@ -86,10 +87,10 @@ def test_twice_the_spacing_is_twice_the_length(labels: NDArray[np.uint8], grid: 
     affine = grid.affine.copy()
     affine[:3] *= 2
     one, two = measure(labels, grid, SCHEME), measure(labels, Grid(grid.shape, affine), SCHEME)
-    assert two["volumes_ml"]["WT"] == pytest.approx(8 * one["volumes_ml"]["WT"], rel=1e-3, abs=1e-3)
-    if one["diameters"]:
-        assert two["diameters"]["maximum_3d_mm"] == pytest.approx(2 * one["diameters"]["maximum_3d_mm"], abs=0.03)
-        assert two["diameters"]["longest_mm"] == pytest.approx(2 * one["diameters"]["longest_mm"], abs=0.03)
+    assert two.volumes_ml["WT"] == pytest.approx(8 * one.volumes_ml["WT"], rel=1e-3, abs=1e-3)
+    if one.diameters:
+        assert two.diameters.maximum_3d_mm == pytest.approx(2 * one.diameters.maximum_3d_mm, abs=0.03)
+        assert two.diameters.longest_mm == pytest.approx(2 * one.diameters.longest_mm, abs=0.03)
 
 
 @st.composite
@@ -117,11 +118,11 @@ def test_ellipsoids_have_their_volume_and_diameters(
     turned, other = reorient(labels, grid, codes)
     found = measure(np.ascontiguousarray(turned), other, SCHEME)
     truth = 4 / 3 * np.pi * radii.prod() / 1000
-    assert found["volumes_ml"]["ET"] == pytest.approx(truth, rel=0.01)
+    assert found.volumes_ml["ET"] == pytest.approx(truth, rel=0.01)
     i, j, k = grid.spacing_mm
-    lengths = found["diameters"]
-    assert lengths["maximum_3d_mm"] == pytest.approx(2 * radii.max(), abs=max(i, j, k))
+    lengths = found.diameters
+    assert lengths.maximum_3d_mm == pytest.approx(2 * radii.max(), abs=max(i, j, k))
     long, short = sorted(2 * radii[:2], reverse=True)
-    assert lengths["longest_mm"] == pytest.approx(long, abs=max(i, j))
+    assert lengths.longest_mm == pytest.approx(long, abs=max(i, j))
     if long / short > 1.15:  # of a circle any direction is the longest, and the chord across it as long
-        assert lengths["perpendicular_mm"] == pytest.approx(short, abs=max(i, j))
+        assert lengths.perpendicular_mm == pytest.approx(short, abs=max(i, j))

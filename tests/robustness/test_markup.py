@@ -4,7 +4,6 @@ Pages are parsed as a browser would, so that an escape forgotten anywhere shows:
 no template holds.
 """
 
-import json
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,15 +16,16 @@ from glioscope.cases import load_case
 from glioscope.evaluation import RegionScores, compare_methods
 from glioscope.evaluation.tables import rows_as_csv
 from glioscope.labels import scheme_named
-from glioscope.measure import measure
-from glioscope.quality import Flag
 from glioscope.report import (
     write_case_report,
     write_cohort_report,
     write_comparison_report,
     write_evaluation_report,
 )
-from tiny import SHAPE, write_tiny_case
+from glioscope.results import CaseSummary, Flag, InputFile, write_summary
+from glioscope.results.preparation import AffineGrid, BrainRecord, Preparation, RawOrigin, SeriesRecord
+from glioscope.results.summary import EngineRecord, ModelRecord
+from tiny import SHAPE, tiny_summary, write_tiny_case
 
 SCHEME = scheme_named("brats2023")
 ATTACKS = (
@@ -112,24 +112,37 @@ def labels() -> np.ndarray:
     return found
 
 
-def summary_of(folder: Path, name: str, attack: str) -> dict[str, Any]:
-    loaded = load_case(folder / "data" / name)
-    extra = {
-        "model": {"name": attack, "folder": attack},
-        "versions": {attack: attack},
-        "engine": {"description": attack},
-        "raw": {"choices": [{"sequence": "t1n", "series": attack, "reason": attack}], "left_out": {attack: attack}},
-        "inputs": {"t1n": {"file": attack, "series": attack, "description": attack}},
-    }
-    return {
-        "case_id": name,
-        "subject_id": name,
-        "flags": [Flag("odd", "error", attack).as_dict(), Flag(attack, "info", attack).as_dict()],
-        "measurements": measure(labels(), loaded.grid, SCHEME),
-        "seconds": {"read": 1.0, attack: 2.0},
-        "settings": poisoned({"scheme": "brats2023"}, attack),
-        **extra,
-    }
+def summary_of(folder: Path, name: str, attack: str) -> CaseSummary:
+    raw = RawOrigin(
+        why=attack,
+        inputs={attack: InputFile(file=attack, channel=None, sha256=attack)},
+        patient=attack,
+        series={"t1n": SeriesRecord(series=attack, reason=attack, description=attack, problems=(attack,))},
+        left_out={attack: attack},
+        preparation=Preparation(
+            reference=attack,
+            grid=AffineGrid(shape=SHAPE, affine_ras_mm=((1.0, 0.0, 0.0, 0.0),) * 4),
+            sequences={},
+            brain=BrainRecord(method=attack, found_in=(attack,), ml=1.0, stripped_before=False),
+            problems=(attack,),
+            seconds={attack: 1.0},
+            config={attack: attack},
+        ),
+        native={},
+    )
+    return tiny_summary(
+        name,
+        labels=labels(),
+        grid=load_case(folder / "data" / name).grid,
+        inputs={"t1n": InputFile(file=attack, channel=None, sha256=attack)},
+        raw=raw,
+        flags=(Flag("odd", "error", attack), Flag(attack, "info", attack)),
+        seconds={"read": 1.0, attack: 2.0},
+        settings={"scheme": f"brats2023{attack}", attack: [attack]},
+        model=ModelRecord(name=attack, folder=attack, sha256=attack, members=(attack,)),
+        engine=EngineRecord(name=attack, precision=attack, description=attack),
+        versions={attack: attack, "glioscope": attack},
+    )
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
@@ -145,8 +158,7 @@ def test_cohort_page(tmp_path: Path) -> None:
     for name in NAMES:
         write_tiny_case(tmp_path / "data", name)
         (out / name).mkdir(parents=True)
-        record = summary_of(tmp_path, name, name)
-        (out / name / "summary.json").write_text(json.dumps(record), encoding="utf-8")
+        write_summary(out / name / "summary.json", summary_of(tmp_path, name, name))
         (out / name / "report.html").write_text("")
     lines = ["case_id,reason", *(f'f{n},"{attack.replace(chr(34), chr(34) * 2)}"' for n, attack in enumerate(ATTACKS))]
     (out / "failures.csv").write_text("\n".join(lines), encoding="utf-8")

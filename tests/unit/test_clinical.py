@@ -206,11 +206,11 @@ def test_measurements_stand_in_the_report(scan, tmp_path):
     groups = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()
     found = {group.finding_type.value: {m.name.meaning: m.value for m in group.get_measurements()} for group in groups}
     for name in REGIONS:
-        assert found[CODES[name].code[0]]["Volume"] == measured["volumes_ml"][name]
+        assert found[CODES[name].code[0]]["Volume"] == measured.volumes_ml[name]
     enhancing = found["C113842"]
-    assert enhancing["Long Axis"] == measured["diameters"]["longest_mm"]
-    assert enhancing["Short Axis"] == measured["diameters"]["perpendicular_mm"]
-    assert enhancing["Maximum 3D Diameter of a Mesh"] == measured["diameters"]["maximum_3d_mm"]
+    assert enhancing["Long Axis"] == measured.diameters.longest_mm
+    assert enhancing["Short Axis"] == measured.diameters.perpendicular_mm
+    assert enhancing["Maximum 3D Diameter of a Mesh"] == measured.diameters.maximum_3d_mm
     segmentation = dcmread(tmp_path / "seg.dcm")
     text = str(dcmread(tmp_path / "sr.dcm"))
     assert segmentation.SOPInstanceUID in text

@@ -25,8 +25,11 @@ from glioscope.evaluation import (
 from glioscope.evaluation.scoring import score_missing, tissue_codes
 from glioscope.evaluation.tables import bootstrap_interval, subject_weights
 from glioscope.labels import SCHEMES
+from glioscope.results import write_summary
+from glioscope.results.summary import SchemeRecord
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import write_volume
+from tiny import tiny_summary
 
 SHAPE = (16, 14, 12)
 DIAGONAL = math.sqrt(16**2 + 14**2 + 12**2)
@@ -397,7 +400,7 @@ def test_recorded_scheme_beats_the_values(tmp_path) -> None:
     swapped = np.array([0, 2, 1, 3], np.uint8)[tumour()]
     save(tmp_path / "r/a.nii.gz", tumour())
     save(tmp_path / "p/a/segmentation.nii.gz", swapped)
-    (tmp_path / "p/a/summary.json").write_text('{"scheme": {"name": "msd"}}')
+    write_summary(tmp_path / "p/a/summary.json", tiny_summary(scheme=SchemeRecord(name="msd", labels={})))
     found = evaluate(tmp_path / "p", tmp_path / "r", None, ["whole"], workers=1)
     assert found.schemes == ("brats2023", "msd")
     assert {r.scores["dice"] for r in found.rows} == {1}

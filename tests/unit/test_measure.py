@@ -18,6 +18,8 @@ from glioscope.measure.midline import find_midline
 from glioscope.measure.rano import BY_DIAMETERS, BY_VOLUME, Rule, Sizes, category, percent
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.scan import head_affine
+from glioscope.results import Lesion
+from glioscope.results.stored import as_json
 from glioscope.space.grid import Grid, reorient
 
 SCHEME = scheme_named("brats2023")
@@ -43,19 +45,19 @@ def enhancing(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def test_turned_ellipsoid_has_its_volume_and_diameters(turn: float) -> None:
     found = measure(enhancing(ellipsoid(ONE_MM, (32, 31, 30), (22, 12, 16), turn)), ONE_MM, SCHEME)
     truth = 4 / 3 * math.pi * 22 * 12 * 16 / 1000
-    assert found["volumes_ml"]["ET"] == pytest.approx(truth, rel=0.01)
-    assert found["volumes_ml"] == dict.fromkeys(("WT", "TC", "ET"), found["volumes_ml"]["ET"])
-    assert found["diameters"]["longest_mm"] == pytest.approx(44, abs=1)
-    assert found["diameters"]["perpendicular_mm"] == pytest.approx(24, abs=1)
-    assert found["diameters"]["maximum_3d_mm"] == pytest.approx(44, abs=1)
-    product = found["diameters"]["longest_mm"] * found["diameters"]["perpendicular_mm"]
-    assert found["diameters"]["product_mm2"] == pytest.approx(product, rel=0.001)
+    assert found.volumes_ml["ET"] == pytest.approx(truth, rel=0.01)
+    assert found.volumes_ml == dict.fromkeys(("WT", "TC", "ET"), found.volumes_ml["ET"])
+    assert found.diameters.longest_mm == pytest.approx(44, abs=1)
+    assert found.diameters.perpendicular_mm == pytest.approx(24, abs=1)
+    assert found.diameters.maximum_3d_mm == pytest.approx(44, abs=1)
+    product = found.diameters.longest_mm * found.diameters.perpendicular_mm
+    assert found.diameters.product_mm2 == pytest.approx(product, rel=0.001)
 
 
 def test_longest_direction_out_of_plane_counts_only_in_3d() -> None:
-    found = measure(enhancing(ellipsoid(ONE_MM, (32, 32, 32), (10, 8, 25))), ONE_MM, SCHEME)["diameters"]
-    assert found["longest_mm"] == pytest.approx(20, abs=1)
-    assert found["maximum_3d_mm"] == pytest.approx(50, abs=1)
+    found = measure(enhancing(ellipsoid(ONE_MM, (32, 32, 32), (10, 8, 25))), ONE_MM, SCHEME).diameters
+    assert found.longest_mm == pytest.approx(20, abs=1)
+    assert found.maximum_3d_mm == pytest.approx(50, abs=1)
 
 
 def test_anisotropic_and_oblique_grid_measures_the_same_lesion() -> None:
@@ -67,105 +69,105 @@ def test_anisotropic_and_oblique_grid_measures_the_same_lesion() -> None:
     grid = Grid((90, 90, 30), affine)
     mask = ellipsoid(grid, (0, 0, 10), (20, 20, 20))
     found = measure(enhancing(mask), grid, SCHEME)
-    assert found["volumes_ml"]["ET"] == pytest.approx(4 / 3 * math.pi * 8, rel=0.01)
-    assert found["diameters"]["longest_mm"] == pytest.approx(40, abs=1.1)
-    assert found["diameters"]["perpendicular_mm"] == pytest.approx(40, abs=1.1)
-    assert found["diameters"]["maximum_3d_mm"] == pytest.approx(40, abs=3)
-    assert found["lesions"]["ET"][0]["centroid_mm"] == pytest.approx([0, 0, 10], abs=0.2)
+    assert found.volumes_ml["ET"] == pytest.approx(4 / 3 * math.pi * 8, rel=0.01)
+    assert found.diameters.longest_mm == pytest.approx(40, abs=1.1)
+    assert found.diameters.perpendicular_mm == pytest.approx(40, abs=1.1)
+    assert found.diameters.maximum_3d_mm == pytest.approx(40, abs=3)
+    assert found.lesions["ET"][0].centroid_mm == pytest.approx([0, 0, 10], abs=0.2)
 
 
 def test_rectangle_by_hand() -> None:
     """A plate of 30 × 40 voxels: its diagonal joins outer faces of two corner voxels, 29 × 40 mm apart."""
     labels = np.zeros((64, 64, 64), np.uint8)
     labels[10:40, 10:50, 20:24] = 3
-    found = measure(labels, ONE_MM, SCHEME)["diameters"]
-    assert found["longest_mm"] == pytest.approx(math.hypot(29, 40), abs=0.01)
-    assert found["slices"] == 4
-    (ax, ay, az), (bx, by, bz) = found["longest_ends_mm"]
-    (cx, cy, _), (dx, dy, _) = found["perpendicular_ends_mm"]
+    found = measure(labels, ONE_MM, SCHEME).diameters
+    assert found.longest_mm == pytest.approx(math.hypot(29, 40), abs=0.01)
+    assert found.slices == 4
+    (ax, ay, az), (bx, by, bz) = found.longest_ends_mm
+    (cx, cy, _), (dx, dy, _) = found.perpendicular_ends_mm
     assert az == bz == pytest.approx(20)
     assert (bx - ax) * (dx - cx) + (by - ay) * (dy - cy) == pytest.approx(0, abs=1)
-    assert math.hypot(bx - ax, by - ay) == pytest.approx(found["longest_mm"], abs=0.02)
-    assert math.hypot(dx - cx, dy - cy) == pytest.approx(found["perpendicular_mm"], abs=0.02)
+    assert math.hypot(bx - ax, by - ay) == pytest.approx(found.longest_mm, abs=0.02)
+    assert math.hypot(dx - cx, dy - cy) == pytest.approx(found.perpendicular_mm, abs=0.02)
 
 
 def test_single_voxel() -> None:
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[3, 4, 5] = 3
     found = measure(labels, Grid((8, 8, 8), np.diag([2.0, 1, 1, 1])), SCHEME)
-    assert found["diameters"]["longest_mm"] == 2
-    assert found["diameters"]["perpendicular_mm"] == 1
-    assert found["diameters"]["maximum_3d_mm"] == 2
-    assert found["lesions"]["ET"] == [{"volume_ml": 0.002, "centroid_mm": [6.0, 4.0, 5.0]}]
+    assert found.diameters.longest_mm == 2
+    assert found.diameters.perpendicular_mm == 1
+    assert found.diameters.maximum_3d_mm == 2
+    assert found.lesions["ET"] == (Lesion(volume_ml=0.002, centroid_mm=(6.0, 4.0, 5.0)),)
 
 
 def test_ring_is_measured_across_its_hole() -> None:
     ball, hole = (ellipsoid(ONE_MM, (32, 32, 32), (r, r, r)) for r in (15, 12))
     labels = np.where(hole, 1, enhancing(ball)).astype(np.uint8)
     found = measure(labels, ONE_MM, SCHEME)
-    assert found["diameters"]["region"] == "ET"
-    assert found["diameters"]["longest_mm"] == pytest.approx(30, abs=1)
-    assert found["diameters"]["perpendicular_mm"] == pytest.approx(30, abs=1)
-    assert found["tissues_ml"]["NCR"] == pytest.approx(4 / 3 * math.pi * 12**3 / 1000, rel=0.02)
+    assert found.diameters.region == "ET"
+    assert found.diameters.longest_mm == pytest.approx(30, abs=1)
+    assert found.diameters.perpendicular_mm == pytest.approx(30, abs=1)
+    assert found.tissues_ml["NCR"] == pytest.approx(4 / 3 * math.pi * 12**3 / 1000, rel=0.02)
 
 
 def test_two_lesions_are_never_measured_as_one() -> None:
     one, two = ellipsoid(ONE_MM, (15, 15, 20), (8, 8, 8)), ellipsoid(ONE_MM, (50, 50, 40), (6, 6, 6))
     found = measure(enhancing(one | two), ONE_MM, SCHEME)
-    assert found["lesion_count"] == {"WT": 2, "TC": 2, "ET": 2}
-    assert found["lesions"]["ET"][0]["volume_ml"] > found["lesions"]["ET"][1]["volume_ml"]
-    assert found["lesions"]["ET"][1]["centroid_mm"] == pytest.approx([50, 50, 40], abs=0.01)
-    assert found["diameters"]["longest_mm"] == pytest.approx(16, abs=1)
-    assert found["measurable"]["lesions"] == 2
+    assert found.lesion_count == {"WT": 2, "TC": 2, "ET": 2}
+    assert found.lesions["ET"][0].volume_ml > found.lesions["ET"][1].volume_ml
+    assert found.lesions["ET"][1].centroid_mm == pytest.approx([50, 50, 40], abs=0.01)
+    assert found.diameters.longest_mm == pytest.approx(16, abs=1)
+    assert found.measurable.lesions == 2
 
 
 def test_corner_neighbours_are_one_lesion() -> None:
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2, 2, 2] = labels[3, 3, 3] = 3
-    assert measure(labels, Grid((8, 8, 8), np.eye(4)), SCHEME)["lesion_count"]["ET"] == 1
+    assert measure(labels, Grid((8, 8, 8), np.eye(4)), SCHEME).lesion_count["ET"] == 1
 
 
 @pytest.mark.parametrize(("radius", "measurable"), [(7, True), (4, False)])
 def test_measurable_by_size(radius: float, measurable: bool) -> None:
-    found = measure(enhancing(ellipsoid(ONE_MM, (30, 30, 30), (radius,) * 3)), ONE_MM, SCHEME)["measurable"]
-    assert found["by_size"] is measurable
-    assert "Wen et al. 2023" in found["source"]
-    assert "margins" in found["not_judged"]
+    found = measure(enhancing(ellipsoid(ONE_MM, (30, 30, 30), (radius,) * 3)), ONE_MM, SCHEME).measurable
+    assert found.by_size is measurable
+    assert "Wen et al. 2023" in found.source
+    assert "margins" in found.not_judged
 
 
 def test_one_slice_is_not_measurable() -> None:
     labels = np.zeros((40, 40, 8), np.uint8)
     labels[5:30, 5:30, 3] = 3
-    found = measure(labels, Grid((40, 40, 8), np.eye(4)), SCHEME)["measurable"]
-    assert not found["by_size"]
-    assert "1 slice" in found["reason"]
+    found = measure(labels, Grid((40, 40, 8), np.eye(4)), SCHEME).measurable
+    assert not found.by_size
+    assert "1 slice" in found.reason
 
 
 def test_thick_slices_ask_for_twice_their_thickness() -> None:
     grid = Grid((40, 40, 10), np.diag([1.0, 1, 7, 1]))
     labels = np.zeros(grid.shape, np.uint8)
     labels[10:19, 10:19, 3:6] = 3  # 12 mm across its corners
-    found = measure(labels, grid, SCHEME)["measurable"]
-    assert "14 mm" in found["rule"]
-    assert not found["by_size"]
+    found = measure(labels, grid, SCHEME).measurable
+    assert "14 mm" in found.rule
+    assert not found.by_size
 
 
 def test_without_enhancement_the_core_is_measured_and_not_measurable() -> None:
     core = ellipsoid(ONE_MM, (30, 30, 30), (9, 9, 9))
     found = measure(core.astype(np.uint8), ONE_MM, SCHEME)
-    assert found["diameters"]["region"] == "TC"
-    assert found["measurable"]["by_size"] is False
-    assert found["measurable"]["reason"] == "no enhancing tumour was found"
-    assert found["volumes_ml"]["ET"] == 0
+    assert found.diameters.region == "TC"
+    assert found.measurable.by_size is False
+    assert found.measurable.reason == "no enhancing tumour was found"
+    assert found.volumes_ml["ET"] == 0
 
 
 def test_empty_map_gives_zeros_and_json() -> None:
     found = measure(np.zeros(ONE_MM.shape, np.uint8), ONE_MM, SCHEME)
-    assert found["volumes_ml"] == {"WT": 0, "TC": 0, "ET": 0}
-    assert found["lesions"] == {"WT": [], "TC": [], "ET": []}
-    assert found["diameters"] is None
-    assert found["side"] is None
-    assert "NaN" not in json.dumps(found, allow_nan=False)
+    assert found.volumes_ml == {"WT": 0, "TC": 0, "ET": 0}
+    assert found.lesions == {"WT": (), "TC": (), "ET": ()}
+    assert found.diameters is None
+    assert found.side is None
+    assert "NaN" not in json.dumps(as_json(found), allow_nan=False)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "SAL"])
@@ -173,10 +175,10 @@ def test_side_follows_the_patient_not_the_storage(codes: str) -> None:
     grid = Grid((64, 64, 64), np.array([[1.0, 0, 0, -31.5], [0, 1, 0, -31.5], [0, 0, 1, -31.5], [0, 0, 0, 1]]))
     labels, turned = reorient(enhancing(ellipsoid(grid, (15, 0, 0), (8, 8, 8))), grid, codes)
     found = measure(np.ascontiguousarray(labels), turned, SCHEME)
-    assert found["side"]["side"] == "right"
-    assert found["side"]["share"] == 1
-    assert found["side"]["centre_to_midline_mm"] == pytest.approx(15, abs=0.1)
-    assert found["diameters"]["longest_mm"] == pytest.approx(16, abs=1)
+    assert found.side.side == "right"
+    assert found.side.share == 1
+    assert found.side.centre_to_midline_mm == pytest.approx(15, abs=0.1)
+    assert found.diameters.longest_mm == pytest.approx(16, abs=1)
 
 
 def brain_at(centre: tuple[float, ...], yaw: float = 0.0) -> NDArray[np.bool_]:
@@ -188,14 +190,14 @@ def brain_at(centre: tuple[float, ...], yaw: float = 0.0) -> NDArray[np.bool_]:
 
 def test_brain_sets_the_midline() -> None:
     labels = enhancing(ellipsoid(ONE_MM, (26, 32, 32), (4, 4, 4)))
-    alone = measure(labels, ONE_MM, SCHEME)["side"]
-    assert alone["side"] == "left"
-    assert alone["midline"]["source"] == "middle of the image"
-    found = measure(labels, ONE_MM, SCHEME, brain=brain_at((20, 32, 32)))["side"]
-    assert found["side"] == "right"
-    assert found["midline_x_mm"] == pytest.approx(20, abs=0.3)
-    assert found["centre_to_midline_mm"] == pytest.approx(6, abs=0.3)
-    assert found["midline"]["source"] == "symmetry of the brain"
+    alone = measure(labels, ONE_MM, SCHEME).side
+    assert alone.side == "left"
+    assert alone.midline.source == "middle of the image"
+    found = measure(labels, ONE_MM, SCHEME, brain=brain_at((20, 32, 32))).side
+    assert found.side == "right"
+    assert found.midline_x_mm == pytest.approx(20, abs=0.3)
+    assert found.centre_to_midline_mm == pytest.approx(6, abs=0.3)
+    assert found.midline.source == "symmetry of the brain"
 
 
 @pytest.mark.parametrize("yaw", [-20, -8, 12])
@@ -205,10 +207,10 @@ def test_midline_turns_with_the_head(yaw: float) -> None:
     c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
     place = (32 - front * s + 6 * c, 32 + front * c + 6 * s, 32)
     labels = enhancing(ellipsoid(ONE_MM, place, (3, 3, 3)))
-    found = measure(labels, ONE_MM, SCHEME, brain=brain_at((32, 32, 32), yaw))["side"]
-    assert found["side"] == "right"
-    assert found["centre_to_midline_mm"] == pytest.approx(6, abs=0.6)
-    assert found["midline"]["tilt_degrees"] == pytest.approx(abs(yaw), abs=1.5)
+    found = measure(labels, ONE_MM, SCHEME, brain=brain_at((32, 32, 32), yaw)).side
+    assert found.side == "right"
+    assert found.centre_to_midline_mm == pytest.approx(6, abs=0.6)
+    assert found.midline.tilt_degrees == pytest.approx(abs(yaw), abs=1.5)
 
 
 def test_a_bulge_on_one_side_hardly_moves_the_midline() -> None:
@@ -255,25 +257,25 @@ def test_side_says_both_and_crossing(boxes: list[tuple[int, int]], side: str) ->
     for start, stop in boxes:
         depth = 8 if stop - start > 3 else 3
         labels[start:stop, 20 : 20 + depth, 20 : 20 + depth] = 3
-    found = measure(labels, ONE_MM, SCHEME)["side"]  # the middle of the image is x = 31.5
-    assert found["side"] == side
-    assert found["heavier"] in ("left", "right")
+    found = measure(labels, ONE_MM, SCHEME).side  # the middle of the image is x = 31.5
+    assert found.side == side
+    assert found.heavier in ("left", "right")
 
 
 def test_the_slice_of_a_ring_is_the_one_across_its_middle() -> None:
     """Every slice of a thin shell holds about as many voxels; the widest ring is wanted."""
     ball, hole = (ellipsoid(ONE_MM, (32, 32, 32), (r, r, r)) for r in (16, 15))
-    found = measure(enhancing(ball & ~hole), ONE_MM, SCHEME)["diameters"]
-    assert found["longest_mm"] == pytest.approx(32, abs=1)
-    assert abs(found["longest_ends_mm"][0][2] - 32) <= 2
+    found = measure(enhancing(ball & ~hole), ONE_MM, SCHEME).diameters
+    assert found.longest_mm == pytest.approx(32, abs=1)
+    assert abs(found.longest_ends_mm[0][2] - 32) <= 2
 
 
 def test_scheme_with_a_cavity_keeps_it_apart() -> None:
     labels = np.zeros((16, 16, 16), np.uint8)
     labels[2:6, 2:6, 2:6], labels[8:12, 8:12, 8:12] = 3, 4
     found = measure(labels, Grid((16, 16, 16), np.eye(4)), scheme_named("brats2024"))
-    assert found["volumes_ml"]["WT"] == pytest.approx(0.064)
-    assert found["volumes_ml"]["RC"] == pytest.approx(0.064)
+    assert found.volumes_ml["WT"] == pytest.approx(0.064)
+    assert found.volumes_ml["RC"] == pytest.approx(0.064)
 
 
 def test_shape_mismatch_and_unknown_label() -> None:
@@ -309,9 +311,9 @@ def test_thresholds_of_rano(rule: Rule, change: float, code: str) -> None:
         became_measurable=False,
     )
     found = category(sizes, rule)
-    assert found["code"] == code
-    assert found["percent"] == pytest.approx(change)
-    assert rule.quantity in found["rule"]
+    assert found.code == code
+    assert found.percent == pytest.approx(change)
+    assert rule.quantity in found.rule
 
 
 def test_percent_of_nothing() -> None:
@@ -328,10 +330,10 @@ def test_diameters_are_those_of_all_pairs_and_of_scipys_hull(seed: int) -> None:
     affine = np.diag([1.0, 1.3, 2.5, 1.0])
     affine[:3, :3] += rng.normal(0, 0.05, (3, 3))
     grid = Grid((20, 20, 20), affine)
-    found = diameters(voxels, grid)
+    found = diameters(voxels, grid, "ET")
     steps = np.concatenate([np.eye(3), -np.eye(3)]) / 2
     faces = (voxels[:, None] + steps).reshape(-1, 3) @ affine[:3, :3].T
-    assert found["maximum_3d_mm"] == pytest.approx(cdist(faces, faces).max(), abs=0.006)
+    assert found.maximum_3d_mm == pytest.approx(cdist(faces, faces).max(), abs=0.006)
     areas, lengths = {}, {}
     for k in np.unique(voxels[:, 2]):
         plane = voxels[voxels[:, 2] == k]
@@ -340,4 +342,4 @@ def test_diameters_are_those_of_all_pairs_and_of_scipys_hull(seed: int) -> None:
         points = (plane[:, None] + steps[[0, 1, 3, 4]]).reshape(-1, 3) @ affine[:3, :3].T
         lengths[k] = cdist(points, points).max()
     largest = min(k for k in areas if areas[k] > max(areas.values()) - 1e-9)
-    assert found["longest_mm"] == pytest.approx(lengths[largest], abs=0.006)
+    assert found.longest_mm == pytest.approx(lengths[largest], abs=0.006)

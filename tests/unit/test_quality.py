@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from glioscope.cases import SEQUENCES, Case, LoadedCase
 from glioscope.errors import GeometryError
 from glioscope.labels import scheme_named
-from glioscope.quality import Flag, check_input, check_output, margin, uncertainty
+from glioscope.quality import check_input, check_output, margin, uncertainty
+from glioscope.results import Flag
+from glioscope.results.stored import as_json
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import VolumeFile
 
@@ -249,4 +251,4 @@ def test_uncertainty_by_hand() -> None:
 
 
 def test_flag_as_json() -> None:
-    assert Flag("empty", "warning", "none").as_dict() == {"code": "empty", "severity": "warning", "message": "none"}
+    assert as_json(Flag("empty", "warning", "none")) == {"code": "empty", "severity": "warning", "message": "none"}

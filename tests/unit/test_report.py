@@ -21,7 +21,6 @@ from glioscope.evaluation.tables import rows_as_csv
 from glioscope.labels import regions_from_labels, scheme_named
 from glioscope.measure import measure
 from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, save_prepared
-from glioscope.quality import Flag
 from glioscope.report import (
     draw_curves,
     write_case_report,
@@ -34,9 +33,12 @@ from glioscope.report import images as im
 from glioscope.report.figures import box_figure, read_history, running_mean, svg
 from glioscope.report.page import flatten, json_data, number
 from glioscope.report.viewer import mosaic, viewer_data
+from glioscope.results import CaseSummary, Flag, write_summary
+from glioscope.results.summary import ModelRecord
 from glioscope.runs import Glimpse
 from glioscope.space.grid import Grid, reorient
 from glioscope.space.volumes import VolumeFile, write_volume
+from tiny import tiny_summary
 
 SCHEME = scheme_named("brats2023")
 SHAPE = (40, 48, 36)
@@ -71,8 +73,13 @@ def loaded_case(case_id: str = "BraTS-GLI-00001-000", *, reference: NDArray[np.u
     return LoadedCase(case=case, grid=GRID, images=images, reference=reference)
 
 
+def told(case_id: str = "BraTS-GLI-00001-000", **changes: Any) -> CaseSummary:
+    model = ModelRecord(name="starter", folder="starter", sha256="1" * 64)
+    return tiny_summary(case_id, labels=tumour(), grid=GRID, **({"model": model} | changes))
+
+
 def report(folder: Path, **changes: Any) -> str:
-    arguments: dict[str, Any] = {"summary": {"seconds": {"predict": 1.25}, "model": {"name": "starter"}}} | changes
+    arguments: dict[str, Any] = {"summary": told()} | changes
     loaded = arguments.pop("loaded", loaded_case())
     labels = arguments.pop("labels", tumour())
     write_case_report(folder / "report.html", loaded, labels, SCHEME, arguments.pop("summary"), **arguments)
@@ -116,17 +123,17 @@ def test_case_report_is_complete(tmp_path: Path) -> None:
 
 def test_case_report_shows_the_measurements(tmp_path: Path) -> None:
     measurements = measure(tumour(), GRID, SCHEME)
-    page = report(tmp_path, summary={"measurements": measurements, "predicted_dice": {"WT": 0.911}})
-    assert f"{measurements['volumes_ml']['WT']:.2f}" in page
-    assert f"{measurements['diameters']['longest_mm']:.1f} mm" in page
-    assert "expected Dice 0.91" in page
+    assert measurements.diameters is not None
+    page = report(tmp_path, summary=told(measurements=measurements))
+    assert f"{measurements.volumes_ml['WT']:.2f}" in page
+    assert f"{measurements.diameters.longest_mm:.1f} mm" in page
     assert "right" in page
 
 
 def test_names_and_messages_are_escaped(tmp_path: Path) -> None:
-    flags = [Flag("x", "info", "<script>alert(1)</script>").as_dict(), Flag("y", "error", "a & b").as_dict()]
+    flags = (Flag("x", "info", "<script>alert(1)</script>"), Flag("y", "error", "a & b"))
     loaded = loaded_case("<img src=x onerror=alert(1)>")
-    page = report(tmp_path, loaded=loaded, summary={"flags": flags, "note": "</script><b>"})
+    page = report(tmp_path, loaded=loaded, summary=told(flags=flags, settings={"note": "</script><b>"}))
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -143,7 +150,8 @@ def test_reference_of_the_case_in_another_scheme(tmp_path: Path) -> None:
 
 
 def test_no_tumour_no_uncertainty(tmp_path: Path) -> None:
-    page = report(tmp_path, labels=np.zeros(SHAPE, np.uint8))
+    nothing = np.zeros(SHAPE, np.uint8)
+    page = report(tmp_path, labels=nothing, summary=tiny_summary(labels=nothing, grid=GRID))
     assert "No tumour was found" in page
     assert "Uncertainty" not in page.split("<script")[0]
     assert viewer_of(page)["lesions"] == []
@@ -189,7 +197,7 @@ def test_storage_order_changes_no_picture(codes: str) -> None:
 
 def test_viewer_codes_are_exact() -> None:
     scene = im.make_scene(loaded_case(), tumour(), SCHEME)
-    data = viewer_data(scene, (1, 2, 3), measure(tumour(), GRID, SCHEME)["lesions"]["ET"], "ET")
+    data = viewer_data(scene, (1, 2, 3), measure(tumour(), GRID, SCHEME).lesions["ET"], "ET")
     ni, nj, nk = data["shape"]
     columns, rows = data["tiles"]
     sheet = picture_of(data["segmentation"])
@@ -256,14 +264,10 @@ def test_numbers_and_records() -> None:
 
 def cohort(folder: Path) -> Path:
     for case_id, severity in (("calm", "info"), ("odd", "error")):
-        summary = {
-            "case_id": case_id,
-            "flags": [Flag("some-flag", severity, "why").as_dict()],  # type: ignore[arg-type]
-            "measurements": measure(tumour(), GRID, SCHEME),
-            "seconds": {"read": 1, "predict": 2},
-        }
+        flag = Flag("some-flag", severity, "why")  # type: ignore[arg-type]
+        summary = told(case_id, flags=(flag,), seconds={"read": 1.0, "predict": 2.0})
         write_case_report(folder / case_id / "report.html", loaded_case(case_id), tumour(), SCHEME, summary)
-        (folder / case_id / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        write_summary(folder / case_id / "summary.json", summary)
     return folder
 
 

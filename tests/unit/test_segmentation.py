@@ -10,6 +10,7 @@ import pytest
 from glioscope import measure, report
 from glioscope.cases import load_case
 from glioscope.errors import CaseError, GeometryError, LabelError, ModelError, RunError
+from glioscope.results.stored import as_json
 from glioscope.segmentation import SegmentOptions, Worker, default_model, rewrite_reports, segment, worker
 from glioscope.segmentation import case as steps
 from glioscope.segmentation.records import reason
@@ -50,7 +51,8 @@ def test_one_case_from_folder_to_files(tmp_path: Path, model: Path) -> None:
     assert nib.load(folder / "segmentation.nii.gz").get_data_dtype() == np.uint8
 
     summary = json.loads((folder / "summary.json").read_text("utf-8"))
-    assert summary == outcome.summary
+    assert summary == as_json(outcome.summary)
+    assert summary["format"] == 1
     assert summary["measurements"]["volumes_ml"]["WT"] == pytest.approx(0.216)
     assert summary["measurements"]["volumes_ml"]["ET"] == pytest.approx(0.008)
     assert summary["scheme"] == {"name": "brats2023", "labels": {"1": "NCR", "2": "ED", "3": "ET"}}
@@ -105,8 +107,8 @@ def test_single_files_and_a_missing_sequence(tmp_path: Path, model: Path) -> Non
     )
     (outcome,) = result.outcomes
     assert outcome.summary is not None
-    assert outcome.summary["missing_sequences"] == ["t1n", "t2w"]
-    assert {"missing-t1n", "missing-t2w"} <= {flag["code"] for flag in outcome.summary["flags"]}
+    assert outcome.summary.missing_sequences == ("t1n", "t2w")
+    assert {"missing-t1n", "missing-t2w"} <= {flag.code for flag in outcome.summary.flags}
 
 
 def test_the_card_tells_what_a_missing_sequence_costs(tmp_path: Path) -> None:
@@ -118,8 +120,8 @@ def test_the_card_tells_what_a_missing_sequence_costs(tmp_path: Path) -> None:
     (case / "p-t2w.nii.gz").unlink()
     (outcome,) = segment(case, tmp_path / "out", model=model, options=PLAIN).outcomes
     assert outcome.summary is not None
-    (flag,) = [f for f in outcome.summary["flags"] if f["code"] == "missing-t2w"]
-    assert "0.85" in flag["message"] or "0.05" in flag["message"]
+    (flag,) = [f for f in outcome.summary.flags if f.code == "missing-t2w"]
+    assert "0.85" in flag.message or "0.05" in flag.message
     (model / "card.json").write_text("{ half")
     with pytest.raises(ModelError, match=r"card\.json: is damaged"):
         segment(case, tmp_path / "out", model=model, options=PLAIN)
@@ -273,8 +275,8 @@ def test_a_report_that_fails_does_not_cost_the_segmentation(
     case = write_tiny_case(tmp_path)
     (outcome,) = segment(case, tmp_path / "out", model=model).outcomes
     assert outcome.summary is not None
-    (flag,) = [f for f in outcome.summary["flags"] if f["code"] == "report-failed"]
-    assert "no pictures today" in flag["message"]
+    (flag,) = [f for f in outcome.summary.flags if f.code == "report-failed"]
+    assert "no pictures today" in flag.message
     assert (tmp_path / "out" / case.name / "segmentation.nii.gz").is_file()
 
 
@@ -290,7 +292,7 @@ def test_pages_of_a_cohort_and_again_from_disk(tmp_path: Path, model: Path) -> N
     ]
     for page in pages:
         page.unlink()
-    assert sorted(rewrite_reports(tmp_path / "out")) == pages
+    assert sorted(rewrite_reports(tmp_path / "out").pages) == pages
     assert all("<html" in page.read_text("utf-8") for page in pages)
     with pytest.raises(RunError, match=r"holds no summary\.json of a segmented case"):
         rewrite_reports(tmp_path / "data")

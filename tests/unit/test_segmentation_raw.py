@@ -372,7 +372,7 @@ def test_pages_can_be_made_again_from_what_was_written(tmp_path: Path, model: Pa
     segment(source, tmp_path / "out", model=model, options=replace(PLAIN, report=True))
     page = tmp_path / "out" / "p" / "report.html"
     page.unlink()
-    assert rewrite_reports(tmp_path / "out") == (page,)
+    assert rewrite_reports(tmp_path / "out").pages == (page,)
     assert "it is DICOM" in page.read_text("utf-8")
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="fastapi is not installed: no test of the 
 from glioscope.machine.process import resident_bytes
 from glioscope.web.jobs import Runner, Step
 from glioscope.web.settings import ServerConfig
-from glioscope.web.store import ATTEMPTS, CaseRow, JobRow, Store
+from glioscope.web.store import ATTEMPTS, CaseRow, Found, JobRow, Store
 
 Start = Callable[..., Runner]
 
@@ -62,7 +62,7 @@ def add(store: Store, key: str) -> None:
             scans=(),
             choice={},
             raw=False,
-            result={},
+            result=Found(),
             version=0,
             created=float(store.count()),
         )

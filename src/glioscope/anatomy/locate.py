@@ -175,7 +175,7 @@ def _side(mask: Mask, scene: Scene) -> SideName:
     if not scene.sided:
         return "not determined"
     found = side_of(mask, scene.parts.grid, scene.midline)
-    side: SideName = found["side"] if found is not None else "not determined"
+    side: SideName = found.side if found is not None else "not determined"
     return side
 
 

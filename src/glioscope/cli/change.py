@@ -1,9 +1,12 @@
 """Two dates of one patient: the command, and what it prints."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from glioscope.results.change import Change
 
 Scan = Annotated[
     Path | None, typer.Option(help="A scan on the grid of that date's labels, where none is known.", show_default=False)
@@ -42,22 +45,21 @@ def change(
     print(f"{output / 'change.json'}{page}")
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: "Change") -> None:
     import sys
 
     from glioscope.cli.terminal import print_table
 
     rows = [
-        (name, f"{row['earlier_ml']:.2f}", f"{row['later_ml']:.2f}", _percent(row["percent"]))
-        for name, row in found["regions"].items()
+        (name, f"{row.earlier_ml:.2f}", f"{row.later_ml:.2f}", _percent(row.percent))
+        for name, row in found.regions.items()
     ]
     print_table("Change", ("region", "earlier, ml", "later, ml", "change"), rows)
-    doubt = " (doubtful, see the messages)" if found["response"]["doubtful"] else ""
-    for how in ("diameters", "volume"):
-        answer = found["response"][f"by_{how}"]
-        print(f"RANO 2.0 by {how}, imaging alone{doubt}: {answer['name']} ({answer['reason']})")
-    for flag in found["flags"]:
-        print(f"{flag['severity']}: {flag['message']}", file=sys.stderr)
+    doubt = " (doubtful, see the messages)" if found.response.doubtful else ""
+    for how, answer in (("diameters", found.response.by_diameters), ("volume", found.response.by_volume)):
+        print(f"RANO 2.0 by {how}, imaging alone{doubt}: {answer.name} ({answer.reason})")
+    for flag in found.flags:
+        print(f"{flag.severity}: {flag.message}", file=sys.stderr)
 
 
 def _percent(value: float | None) -> str:

@@ -248,11 +248,12 @@ def report(
     beside: Annotated[
         Path | None, typer.Option(help="For a run: another run to draw next to it.", show_default=False)
     ] = None,
-) -> None:
-    """Write the HTML again, from what is on disk."""
+) -> int:
+    """Write the HTML again, from what is on disk; exit code 3 if that of some cases could not be."""
     from glioscope.report import write_change_report, write_evaluation_report, write_run_report
     from glioscope.segmentation import rewrite_reports
 
+    failed = False
     if (folder / "config.json").is_file():
         written: tuple[Path, ...] = (write_run_report(folder, beside=beside),)
     elif (folder / "cases.csv").is_file():
@@ -261,8 +262,10 @@ def report(
         written = (write_change_report(folder),)
     else:
         with Watch("report") as watch:
-            written = rewrite_reports(folder, progress=watch)
+            found = rewrite_reports(folder, progress=watch)
+        written, failed = found.pages, bool(found.problems)
     print(f"{written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else ""))
+    return 3 if failed else 0
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import typer
 
@@ -115,14 +115,12 @@ def clinical_files(text: str) -> tuple[ClinicalFile, ...]:
 
 def explanation(outcome: CaseOutcome) -> list[str]:
     """Return how raw scans became a case: what was taken for what, and what is doubtful."""
-    raw: Mapping[str, Any] = (outcome.summary or {}).get("raw", {})
-    if not raw:
+    summary = outcome.summary
+    if summary is None or summary.raw is None:
         return []
-    lines = [f"{outcome.case_id}: prepared first, because {raw['why']}"]
-    lines += [
-        f"  {code}: {entry['series']}: {entry['reason']}" for code, entry in raw["series"].items() if entry["series"]
-    ]
-    lines += [f"  {left_out}: not used: {reason}" for left_out, reason in raw["left_out"].items()]
+    raw = summary.raw
+    lines = [f"{outcome.case_id}: prepared first, because {raw.why}"]
+    lines += [f"  {code}: {entry.series}: {entry.reason}" for code, entry in raw.series.items() if entry.series]
+    lines += [f"  {left_out}: not used: {reason}" for left_out, reason in raw.left_out.items()]
     codes = ("scan-", "preparation", "no-dicom")
-    flags = (outcome.summary or {}).get("flags", [])
-    return lines + [f"  {flag['message']}" for flag in flags if flag["code"].startswith(codes)]
+    return lines + [f"  {flag.message}" for flag in summary.flags if flag.code.startswith(codes)]

@@ -1,6 +1,5 @@
 """A structured report: the measurements, on the segments of a SEG."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from glioscope.dicom.headers import (
 from glioscope.dicom.scans import DicomSource, RawScan
 from glioscope.errors import CaseError
 from glioscope.labels import REGIONS
+from glioscope.results import Measurements
 
 _MR_BRAIN = ("24590-2", "LN", "MR Brain")
 _VOLUME = ("118565006", "SCT", "Volume")
@@ -32,7 +32,7 @@ _MILLIMETRE = ("mm", "UCUM", "mm")
 
 
 def write_measurements(
-    path: Path, measurements: Mapping[str, Any], segmentation: Path, scan: RawScan, *, identity: bool = False
+    path: Path, measurements: Measurements, segmentation: Path, scan: RawScan, *, identity: bool = False
 ) -> None:
     """Write measurements as a structured report (Comprehensive 3D SR, TID 1500) on the segments of a SEG.
 
@@ -40,7 +40,7 @@ def write_measurements(
     ----------
     path : Path
         File to write, atomically.
-    measurements : mapping
+    measurements : Measurements
         What `measure.measure` returned for the same label map.
     segmentation : Path
         The SEG that `write_segmentation` made of it.
@@ -84,15 +84,15 @@ def write_measurements(
     save(made, path)
 
 
-def _group(hd: Any, number: int, name: str, measurements: Mapping[str, Any], seg: Any, source: DicomSource) -> Any:
+def _group(hd: Any, number: int, name: str, measurements: Measurements, seg: Any, source: DicomSource) -> Any:
     """Return the measurements of one region: volume, and the diameters if they were taken on it."""
-    values = [(_VOLUME, float(measurements["volumes_ml"][name]), _MILLILITRE)]
-    diameters = measurements.get("diameters")
-    if diameters and diameters["region"] == name:
+    values = [(_VOLUME, float(measurements.volumes_ml[name]), _MILLILITRE)]
+    diameters = measurements.diameters
+    if diameters and diameters.region == name:
         values += [
-            (_LONG, float(diameters["longest_mm"]), _MILLIMETRE),
-            (_SHORT, float(diameters["perpendicular_mm"]), _MILLIMETRE),
-            (_MAXIMUM_3D, float(diameters["maximum_3d_mm"]), _MILLIMETRE),
+            (_LONG, float(diameters.longest_mm), _MILLIMETRE),
+            (_SHORT, float(diameters.perpendicular_mm), _MILLIMETRE),
+            (_MAXIMUM_3D, float(diameters.maximum_3d_mm), _MILLIMETRE),
         ]
     segment = seg.SegmentSequence[number - 1]
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(

@@ -5,7 +5,6 @@ References: a BraTS folder in any layout, or the same flat names. Pairs are matc
 pair whatever their names.
 """
 
-import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.cases import Case, naming_scheme, scan_cases
-from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
+from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError, RunError
 from glioscope.evaluation.protocols import Protocol
 from glioscope.evaluation.scoring import LabelPair, tissue_codes
 from glioscope.files import is_nifti, nifti_stem
 from glioscope.labels import SCHEMES, LabelScheme, detect_scheme, scheme_named
+from glioscope.results.summary import SUMMARY, read_summary
 from glioscope.space.grid import Box, Grid, Shape3, Spacing, bounding_box, cut
 from glioscope.space.volumes import Volume, VolumeFile, read_labels
 
@@ -112,12 +112,14 @@ def _recorded_scheme(file: VolumeFile | None) -> str | None:
     """Return the label scheme that `segment` recorded beside its segmentation, or None."""
     if file is None:
         return None
-    try:
-        record = json.loads((file.path.parent / "summary.json").read_text(encoding="utf-8"))
-        name = record["scheme"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+    record = file.path.parent / SUMMARY
+    if not (file.path.name.startswith("segmentation.nii") and record.is_file()):
         return None
-    return name if file.path.name.startswith("segmentation.nii") and name in SCHEMES else None
+    try:
+        name = read_summary(record).scheme.name
+    except RunError:  # then the values tell, or the user
+        return None
+    return name if name in SCHEMES else None
 
 
 def find_references(path: Path) -> dict[str, tuple[VolumeFile, str | None]]:

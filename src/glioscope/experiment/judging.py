@@ -27,6 +27,7 @@ from glioscope.files import read_json, write_json
 from glioscope.labels import REGIONS
 from glioscope.machine import processor
 from glioscope.report import write_comparison_report
+from glioscope.results import read_summary
 from glioscope.runs import Run
 from glioscope.segmentation import SegmentOptions, segment
 
@@ -279,12 +280,12 @@ def measure_cost(model: Path, case: Case) -> Cost:
             last = (meter.stderr.strip().splitlines() or ["no message"])[-1]
             raise RunError(f"case {case.case_id}: segmentation in a process of its own failed: {last}")
         cost = json.loads(meter.stdout)
-        summary = read_json(next(Path(scratch).glob("*/summary.json")), what="cost")
+        summary = read_summary(next(Path(scratch).glob("*/summary.json")))
     return Cost(
         case_id=case.case_id,
         seconds=cost["seconds"],
         peak_memory_mb=cost["peak"] / (1024**2 if sys.platform == "darwin" else 1024),
-        network_seconds=float(summary["seconds"]["predict"]),
+        network_seconds=summary.seconds["predict"],
     )
 
 

@@ -1,7 +1,7 @@
 """What a radiologist would measure: millilitres, diameters, lesions, side; and the change between two dates.
 
-`measure` takes one label map on its own grid, in any storage order, anisotropic or oblique, and returns one plain
-dictionary, ready for JSON. Nothing is resampled: lengths are taken between points in millimetres, so no orientation
+`measure` takes one label map on its own grid, in any storage order, anisotropic or oblique, and returns the record
+`results.Measurements`. Nothing is resampled: lengths are taken between points in millimetres, so no orientation
 needs special care. `change` takes two dates of one patient.
 
 Inside, in order of dependence: `diameters` (lengths of one lesion), `midline` (left and right), `rano` (what sizes are

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,9 @@ from numpy.typing import NDArray
 from glioscope.errors import CaseError
 from glioscope.measure.visits import SCAN, Visit
 from glioscope.prepare.skull import brain_of
+from glioscope.results import Flag
+from glioscope.results.change import AlignedOn, AlignmentRecord, AsTheyLie
+from glioscope.results.preparation import matrix_rows, quality_record
 from glioscope.space.registration import RegistrationConfig, register
 from glioscope.space.resampling import isotropic_grid, resample
 from glioscope.space.volumes import Volume
@@ -32,19 +34,20 @@ class Alignment:
 
     matrix: NDArray[np.float64]
     """(4, 4), rigid: RAS+ mm of the later date to RAS+ mm of the earlier one."""
-    record: dict[str, Any]
-    """JSON-ready: method, sequences, matrix, quality, moved_mm, brain_overlap."""
-    flags: tuple[dict[str, str], ...]
+    record: AlignmentRecord | AsTheyLie
+    flags: tuple[Flag, ...]
 
-
-def flag(code: str, severity: str, message: str) -> dict[str, str]:
-    """Return a remark as summaries hold it."""
-    return {"code": code, "severity": severity, "message": message}
+    @property
+    def brain_overlap(self) -> float | None:
+        """Dice of the aligned brains; None where a brain is not known or nothing was aligned."""
+        return self.record.brain_overlap if isinstance(self.record, AlignmentRecord) else None
 
 
 def as_they_lie() -> Alignment:
     """Return the alignment of two dates that share one space already, by the word of the user."""
-    record = {"method": "none: the user says that both dates share one space", "matrix_ras_mm": np.eye(4).tolist()}
+    record = AsTheyLie(
+        method="none: the user says that both dates share one space", matrix_ras_mm=matrix_rows(np.eye(4))
+    )
     return Alignment(matrix=np.eye(4), record=record, flags=())
 
 
@@ -86,15 +89,16 @@ def align(earlier: Visit, later: Visit, config: RegistrationConfig | None = None
         if brain is None or other is None
         else _overlap(Volume(brain, now.grid), Volume(other, before.grid), matrix)
     )
-    record = {
-        "method": "rigid, mutual information",
-        "sequences": {"earlier": codes[0], "later": codes[1]},
-        **found.record(),
-        "matrix_ras_mm": matrix.tolist(),
-        "moved_mm": round(moved, 3),
-        "headers_kept": moved < SAME_PLACE_MM,
-        "brain_overlap": None if overlap is None else round(overlap, 4),
-    }
+    record = AlignmentRecord(
+        method="rigid, mutual information",
+        sequences=AlignedOn(earlier=codes[0], later=codes[1]),
+        matrix_ras_mm=matrix_rows(matrix),
+        quality=quality_record(quality),
+        problems=found.problems,
+        moved_mm=round(moved, 3),
+        headers_kept=moved < SAME_PLACE_MM,
+        brain_overlap=None if overlap is None else round(overlap, 4),
+    )
     return Alignment(matrix=matrix, record=record, flags=tuple(_flags(found.problems, quality.coverage, overlap)))
 
 
@@ -132,14 +136,14 @@ def _overlap(now: Volume, before: Volume, matrix: NDArray[np.float64]) -> float:
     return float(2 * np.count_nonzero(one & other) / total) if total else 0.0
 
 
-def _flags(problems: tuple[str, ...], coverage: float, overlap: float | None) -> Iterable[dict[str, str]]:
+def _flags(problems: tuple[str, ...], coverage: float, overlap: float | None) -> Iterable[Flag]:
     for problem in problems:
-        yield flag("alignment", "warning", problem)
+        yield Flag("alignment", "warning", problem)
     if coverage < _GOOD_COVERAGE:
         text = f"the earlier scan shows {coverage:.0%} of the head that the later one shows; tumour may lie beyond it"
-        yield flag("coverage", "warning", text)
+        yield Flag("coverage", "warning", text)
     if overlap is not None and overlap < SAME_BRAIN:
-        yield flag(
+        yield Flag(
             "other-brain",
             "error",
             f"the aligned brains overlap by {overlap:.2f} (Dice), two scans of one person by {SAME_BRAIN:.2f} or more. "

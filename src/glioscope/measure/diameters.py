@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glioscope.results import Diameters, Ends, Point
 from glioscope.space.grid import Grid
 
 Points = NDArray[np.float64]
@@ -21,7 +22,13 @@ def to_mm(indices: NDArray[Any], grid: Grid) -> Points:
     return indices @ grid.affine[:3, :3].T + grid.affine[:3, 3]
 
 
-def diameters(voxels: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
+def point(place: Points, digits: int) -> Point:
+    """Return a place (3,) as it is stored, rounded to so many digits."""
+    x, y, z = place.round(digits).tolist()
+    return x, y, z
+
+
+def diameters(voxels: NDArray[np.int64], grid: Grid, region: str) -> Diameters:
     """Return the diameters of one lesion.
 
     The longest diameter lies on the axial slice (storage slice nearest to axial) where the lesion's outline encloses
@@ -31,12 +38,8 @@ def diameters(voxels: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
     ----------
     voxels : (n, 3) int
         Of one lesion, at least one, on a grid stored as RAS.
-
-    Returns
-    -------
-    dict
-        ``longest_mm``, ``perpendicular_mm``, ``product_mm2``, ``maximum_3d_mm`` (anywhere in the lesion); the ends of
-        the first two as pairs of RAS+ points, ``slices`` the number of axial slices on which the lesion is seen.
+    region : str
+        What the lesion is a part of.
     """
     voxels = _surface(voxels)
     outline = _face_centres(voxels[voxels[:, 2] == _largest_slice(voxels)], axes=(0, 1))
@@ -45,15 +48,22 @@ def diameters(voxels: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
     longest, crossing = _cross(points @ basis)
     origin = points[0] - basis @ (basis.T @ points[0])  # what the plane's coordinates leave out
     first, second = np.linalg.norm(longest[1] - longest[0]), np.linalg.norm(crossing[1] - crossing[0])
-    return {
-        "longest_mm": round(float(first), 2),
-        "perpendicular_mm": round(float(second), 2),
-        "product_mm2": round(float(first * second), 1),
-        "maximum_3d_mm": round(_farthest(_face_centres(voxels, axes=(0, 1, 2)), grid), 2),
-        "longest_ends_mm": (longest @ basis.T + origin).round(2).tolist(),
-        "perpendicular_ends_mm": (crossing @ basis.T + origin).round(2).tolist(),
-        "slices": len(np.unique(voxels[:, 2])),
-    }
+    return Diameters(
+        region=region,
+        longest_mm=round(float(first), 2),
+        perpendicular_mm=round(float(second), 2),
+        product_mm2=round(float(first * second), 1),
+        maximum_3d_mm=round(_farthest(_face_centres(voxels, axes=(0, 1, 2)), grid), 2),
+        longest_ends_mm=_ends(longest @ basis.T + origin),
+        perpendicular_ends_mm=_ends(crossing @ basis.T + origin),
+        slices=len(np.unique(voxels[:, 2])),
+    )
+
+
+def _ends(points: Points) -> Ends:
+    """Return two points (2, 3), rounded to hundredths."""
+    first, second = (point(row, 2) for row in points)
+    return first, second
 
 
 def _largest_slice(voxels: NDArray[np.int64]) -> int:

@@ -7,25 +7,38 @@ Volumes and diameters never come from interpolated labels; only the maps do.
 """
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import ConfigError
-from glioscope.files import sha256_of, write_json
+from glioscope.files import sha256_of
 from glioscope.labels import REGIONS, regions_from_labels
 from glioscope.machine import versions
 from glioscope.measure import rano
-from glioscope.measure.alignment import SAME_BRAIN, Alignment, align, as_they_lie, flag
-from glioscope.measure.lesions import Group, describe_group, find_lesions, match_lesions
+from glioscope.measure.alignment import SAME_BRAIN, Alignment, align, as_they_lie
+from glioscope.measure.lesions import Date, Group, describe_group, find_lesions, match_lesions
 from glioscope.measure.midline import SPECK_ML, Midline, find_midline
 from glioscope.measure.one_date import measure
 from glioscope.measure.visits import Visit, load_visit
 from glioscope.prepare.skull import brain_of
+from glioscope.results import Flag, Measurements, gravest_first
+from glioscope.results.change import (
+    CHANGE,
+    Both,
+    Change,
+    Counts,
+    Enhancing,
+    NoModel,
+    RegionChange,
+    Response,
+    ScanFile,
+    VisitRecord,
+    write_change,
+)
 from glioscope.space.carrying import carry_labels
 from glioscope.space.grid import Grid
 from glioscope.space.registration import RegistrationConfig
@@ -34,7 +47,7 @@ from glioscope.space.volumes import write_volume
 
 MAP_VALUES = {"0": "neither date", "1": "earlier only (shrinkage)", "2": "later only (growth)", "3": "both dates"}
 """What the voxels of `change-<region>.nii.gz` mean."""
-SEVERITIES = ("error", "warning", "info")
+DATES: tuple[Date, Date] = ("earlier", "later")
 _CUT_SHARE = 0.02
 """More of the earlier tumour than this beyond the later scan's field of view is said."""
 
@@ -57,7 +70,7 @@ class ChangeOptions:
 
 def change(
     earlier: Path | str, later: Path | str, output: Path | str, *, options: ChangeOptions = ChangeOptions()
-) -> dict[str, Any]:
+) -> Change:
     """Compare two dates of one patient and write what changed.
 
     Parameters
@@ -70,7 +83,7 @@ def change(
 
     Returns
     -------
-    dict
+    Change
         What stands in ``change.json``. Regions that are empty on a date have 0 ml there and a percentage of 0 (empty
         on both) or None (something came of nothing); never NaN.
 
@@ -93,32 +106,32 @@ def change(
     now = load_visit(Path(later), scan=options.later_scan, scheme=options.scheme)
     alignment = as_they_lie() if options.aligned else align(before, now, options.registration)
     carried = carry_labels(before.labels, now.labels.grid, alignment.matrix, before.scheme)
-    regions = {
+    regions: dict[Date, NDArray[np.bool_]] = {
         "earlier": regions_from_labels(carried, before.scheme),
         "later": regions_from_labels(now.labels.data, now.scheme),
     }
-    measured = {
+    measured: dict[Date, Measurements] = {
         date: measure(visit.labels.data, visit.labels.grid, visit.scheme, brain=_brain(visit))
-        for date, visit in (("earlier", before), ("later", now))
+        for date, visit in zip(DATES, (before, now), strict=True)
     }
     found = _enhancing(before, now, alignment.matrix, _midline(measured["later"], now))
+    remarks = _flags(before, now, regions, measured, alignment.brain_overlap)
+    flags = gravest_first([*alignment.flags, *remarks])
     dates = options.dates or (None, None)
-    remarks = _flags(before, now, regions, measured, alignment.record.get("brain_overlap"))
-    flags = sorted([*alignment.flags, *remarks], key=lambda f: SEVERITIES.index(f["severity"]))
-    content: dict[str, Any] = {
-        "earlier": _described(before, dates[0], measured["earlier"]),
-        "later": _described(now, dates[1], measured["later"]),
-        "interval_days": days,
-        "alignment": alignment.record,
-        "regions": _regions(measured, regions, now.labels.grid),
-        "enhancing": found,
-        "response": {**_response(found, measured), "doubtful": any(f["severity"] == "error" for f in flags)},
-        "flags": flags,
-        "map_values": MAP_VALUES,
-        "versions": versions(),
-    }
-    content["outputs"] = _write(output, now.labels.grid, regions, carried, alignment)
-    write_json(output / "change.json", content)
+    content = Change(
+        earlier=_described(before, dates[0], measured["earlier"]),
+        later=_described(now, dates[1], measured["later"]),
+        interval_days=days,
+        alignment=alignment.record,
+        regions=_regions(measured, regions, now.labels.grid),
+        enhancing=found,
+        response=_response(found, measured, doubtful=any(flag.severity == "error" for flag in flags)),
+        flags=flags,
+        map_values=MAP_VALUES,
+        versions=versions(),
+        outputs=_write(output, now.labels.grid, regions, carried, alignment),
+    )
+    write_change(output / CHANGE, content)
     return content
 
 
@@ -145,51 +158,59 @@ def _brain(visit: Visit) -> NDArray[np.bool_] | None:
     return None
 
 
-def _midline(measured: Mapping[str, Any], visit: Visit) -> Midline:
+def _midline(measured: Measurements, visit: Visit) -> Midline:
     """Return the midline that `measure` found; without a tumour nothing asks for it."""
-    plane = (measured["side"] or {}).get("midline")
-    if plane is None:
+    if measured.side is None:
         return find_midline(visit.labels.grid, None)
-    return Midline(normal=np.array(plane["normal"]), point=np.array(plane["point_mm"]), source=plane["source"])
+    plane = measured.side.midline
+    return Midline(normal=np.array(plane.normal), point=np.array(plane.point_mm), source=plane.source)
 
 
-def _described(visit: Visit, date: str | None, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a date JSON-ready: what it is, where its files lie, what it measures."""
-    return {
-        "case_id": visit.name,
-        "subject_id": visit.subject_id,
-        "date": date,
-        "scheme": visit.scheme.name,
-        "grid": visit.labels.grid.describe(),
-        "segmentation": str(visit.source.resolve()),
-        "scans": {
-            code: {"file": str(scan.path.resolve()), "channel": scan.channel} for code, scan in visit.scans.items()
+def _described(visit: Visit, date: str | None, measured: Measurements) -> VisitRecord:
+    """Return a date as it is stored: what it is, where its files lie, what it measures."""
+    return VisitRecord(
+        case_id=visit.name,
+        subject_id=visit.subject_id,
+        date=date,
+        scheme=visit.scheme.name,
+        grid=visit.labels.grid.describe(),
+        segmentation=str(visit.source.resolve()),
+        scans={
+            code: ScanFile(file=str(scan.path.resolve()), channel=scan.channel) for code, scan in visit.scans.items()
         },
-        "model": dict(visit.summary.get("model") or {}),
-        "measurements": dict(measured),
-    }
+        model=visit.summary.model if visit.summary else NoModel(),
+        measurements=measured,
+    )
 
 
-def _enhancing(before: Visit, now: Visit, matrix: NDArray[np.float64], midline: Midline) -> dict[str, Any]:
+def _enhancing(before: Visit, now: Visit, matrix: NDArray[np.float64], midline: Midline) -> Enhancing:
     """Return the enhancing lesions of both dates, matched, and the sums that RANO's category rests on."""
-    found, specks = {}, {}
-    for date, visit in (("earlier", before), ("later", now)):
-        mask = np.isin(visit.labels.data, visit.scheme.regions["ET"])
-        found[date], specks[date] = find_lesions(mask, visit.labels.grid)
-    groups = match_lesions(found["earlier"], found["later"], matrix)
-    rows = [describe_group(f"lesion {n}", group, midline) for n, group in enumerate(groups, 1)]
-    for row, group in zip(rows, groups, strict=True):
-        if row["status"] == "new":
-            row["share_in_earlier_tumour"] = round(_share_inside(group, before, matrix), 3)
+    (earlier, few), (later, specks) = (
+        find_lesions(np.isin(visit.labels.data, visit.scheme.regions["ET"]), visit.labels.grid)
+        for visit in (before, now)
+    )
+    groups = match_lesions(earlier, later, matrix)
+    rows = [
+        describe_group(
+            f"lesion {n}",
+            group,
+            midline,
+            inside=None if group.earlier else round(_share_inside(group, before, matrix), 3),
+        )
+        for n, group in enumerate(groups, 1)
+    ]
     targets = [group for group in groups if group.target]
-    return {
-        "lesions": rows,
-        "new": [row["name"] for row in rows if row["status"] == "new"],
-        "gone": [row["name"] for row in rows if row["status"] == "gone"],
-        "sum_of_products_mm2": {d: round(sum(group.product(d) for group in targets), 1) for d in ("earlier", "later")},
-        "specks_left_out": specks,
-        "speck_ml": SPECK_ML,
-    }
+    return Enhancing(
+        lesions=tuple(rows),
+        new=tuple(row.name for row in rows if row.status == "new"),
+        gone=tuple(row.name for row in rows if row.status == "gone"),
+        sum_of_products_mm2=Both(
+            earlier=round(sum(group.product("earlier") for group in targets), 1),
+            later=round(sum(group.product("later") for group in targets), 1),
+        ),
+        specks_left_out=Counts(earlier=few, later=specks),
+        speck_ml=SPECK_ML,
+    )
 
 
 def _share_inside(group: Group, before: Visit, matrix: NDArray[np.float64]) -> float:
@@ -202,100 +223,108 @@ def _share_inside(group: Group, before: Visit, matrix: NDArray[np.float64]) -> f
     return float(np.isin(values, before.scheme.regions["WT"]).sum() / len(points))
 
 
-def _response(found: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _response(found: Enhancing, measured: Mapping[Date, Measurements], *, doubtful: bool) -> Response:
     """Return RANO's category by diameters and by volume, each with its rule."""
-    rows = found["lesions"]
-    measurable_earlier = any(row["target"] for row in rows)
-    sums = {
-        rano.BY_DIAMETERS: found["sum_of_products_mm2"],
-        rano.BY_VOLUME: {date: measured[date]["volumes_ml"]["ET"] for date in ("earlier", "later")},
-    }
-    answers = {}
-    for rule, amount in sums.items():
-        sizes = rano.Sizes(
-            earlier=float(amount["earlier"]),
-            later=float(amount["later"]),
-            enhancing_earlier=any(row["status"] != "new" for row in rows),
-            enhancing_later=any(row["status"] != "gone" for row in rows),
-            measurable_earlier=measurable_earlier,
-            new_measurable=any(row["status"] == "new" and row["measurable_now"] for row in rows),
-            became_measurable=not measurable_earlier
-            and any(row["status"] == "followed" and row["measurable_now"] for row in rows),
-        )
-        answers[rule.name] = rano.category(sizes, rule)
-    return {
-        "by_diameters": answers["diameters"],
-        "by_volume": answers["volume"],
-        "agree": answers["diameters"]["code"] == answers["volume"]["code"],
-        "specks": f"enhancing parts below {SPECK_ML:g} ml are not counted as lesions",
-        "not_judged": rano.NOT_JUDGED,
-        "not_known": rano.NOT_KNOWN,
-        "source": rano.SOURCE,
-    }
+    volumes = Both(**{date: measured[date].volumes_ml["ET"] for date in DATES})
+    by_diameters = rano.category(_sizes(found, found.sum_of_products_mm2), rano.BY_DIAMETERS)
+    by_volume = rano.category(_sizes(found, volumes), rano.BY_VOLUME)
+    return Response(
+        by_diameters=by_diameters,
+        by_volume=by_volume,
+        agree=by_diameters.code == by_volume.code,
+        specks=f"enhancing parts below {SPECK_ML:g} ml are not counted as lesions",
+        not_judged=rano.NOT_JUDGED,
+        not_known=rano.NOT_KNOWN,
+        source=rano.SOURCE,
+        doubtful=doubtful,
+    )
+
+
+def _sizes(found: Enhancing, amount: Both) -> rano.Sizes:
+    """Return what a category by this amount is decided by."""
+    rows = found.lesions
+    measurable_earlier = any(row.target for row in rows)
+    return rano.Sizes(
+        earlier=float(amount.earlier),
+        later=float(amount.later),
+        enhancing_earlier=any(row.status != "new" for row in rows),
+        enhancing_later=any(row.status != "gone" for row in rows),
+        measurable_earlier=measurable_earlier,
+        new_measurable=any(row.status == "new" and row.measurable_now for row in rows),
+        became_measurable=not measurable_earlier
+        and any(row.status == "followed" and row.measurable_now for row in rows),
+    )
 
 
 def _regions(
-    measured: Mapping[str, Mapping[str, Any]], masks: Mapping[str, NDArray[np.bool_]], grid: Grid
-) -> dict[str, Any]:
+    measured: Mapping[Date, Measurements], masks: Mapping[Date, NDArray[np.bool_]], grid: Grid
+) -> dict[str, RegionChange]:
     """Return per region the volumes of both dates, each on its own grid, and what the maps hold of growth."""
-    before, now = measured["earlier"]["volumes_ml"], measured["later"]["volumes_ml"]
-    table: dict[str, Any] = {}
+    before, now = measured["earlier"].volumes_ml, measured["later"].volumes_ml
+    table = {}
     for name in (region for region in now if region in before):
         change = rano.percent(before[name], now[name])
-        table[name] = {
-            "earlier_ml": before[name],
-            "later_ml": now[name],
-            "change_ml": round(now[name] - before[name], 4),
-            "percent": None if change is None else round(change, 2),
-        }
+        overlaid: dict[str, float] = {}
         if name in REGIONS:
-            was, is_ = (masks[date][REGIONS.index(name)] for date in ("earlier", "later"))
+            was, is_ = (masks[date][REGIONS.index(name)] for date in DATES)
             parts = {"grown_ml": is_ & ~was, "shrunk_ml": was & ~is_, "kept_ml": was & is_}
-            table[name] |= {k: round(int(np.count_nonzero(v)) * grid.voxel_volume_ml, 4) for k, v in parts.items()}
+            overlaid = {k: round(int(np.count_nonzero(v)) * grid.voxel_volume_ml, 4) for k, v in parts.items()}
+        table[name] = RegionChange(
+            earlier_ml=before[name],
+            later_ml=now[name],
+            change_ml=round(now[name] - before[name], 4),
+            percent=None if change is None else round(change, 2),
+            **overlaid,
+        )
     return table
 
 
 def _flags(
     before: Visit,
     now: Visit,
-    masks: Mapping[str, NDArray[np.bool_]],
-    measured: Mapping[str, Mapping[str, Any]],
+    masks: Mapping[Date, NDArray[np.bool_]],
+    measured: Mapping[Date, Measurements],
     overlap: float | None,
-) -> Iterable[dict[str, str]]:
+) -> Iterator[Flag]:
     """Yield what may mislead in a comparison of these two dates, whose aligned brains overlap so far (Dice)."""
     if before.subject_id != now.subject_id and None not in (before.subject_id, now.subject_id):
         names = f"the dates are named for {before.subject_id} and {now.subject_id}"
         if (overlap or 0) >= SAME_BRAIN:
-            yield flag("other-name", "info", f"{names}; the aligned brains match as those of one person do")
+            yield Flag("other-name", "info", f"{names}; the aligned brains match as those of one person do")
         else:
-            yield flag("other-name", "warning", f"{names}; make sure that both are one patient")
-    models = [visit.summary.get("model", {}).get("sha256") for visit in (before, now)]
+            yield Flag("other-name", "warning", f"{names}; make sure that both are one patient")
+    models = [visit.summary.model.sha256 if visit.summary else None for visit in (before, now)]
     if models[0] != models[1]:
-        yield flag("other-model", "warning", "two networks segmented the two dates; part of the change may be theirs")
-    for visit, word in ((before, "earlier"), (now, "later")):
-        missing = visit.summary.get("missing_sequences") or []
-        if "t1c" in missing:
-            text = f"the {word} date has no T1 with contrast; what enhances there is a guess, and so is the category"
-            yield flag("no-contrast", "error", text)
-        grave = [f["code"] for f in visit.summary.get("flags") or [] if f.get("severity") in ("error", "warning")]
-        if grave:
-            yield flag("flagged", "warning", f"the {word} segmentation carries flags of its own: {', '.join(grave)}")
-        if not visit.labels.data.any():
-            yield flag("empty", "info", f"no tumour was found on the {word} date")
+        yield Flag("other-model", "warning", "two networks segmented the two dates; part of the change may be theirs")
+    for visit, word in zip((before, now), DATES, strict=True):
+        yield from _flags_of(visit, word)
     if set(before.scans) != set(now.scans):
         text = f"the dates have other sequences: {', '.join(before.scans)} and {', '.join(now.scans)}"
-        yield flag("other-sequences", "warning", text)
-    whole = measured["earlier"]["volumes_ml"]["WT"]
+        yield Flag("other-sequences", "warning", text)
+    whole = measured["earlier"].volumes_ml["WT"]
     carried = int(np.count_nonzero(masks["earlier"][0])) * now.labels.grid.voxel_volume_ml
     if whole > 0 and carried < (1 - _CUT_SHARE) * whole:
         text = f"{1 - carried / whole:.0%} of the earlier tumour lies beyond the later scan; the maps lack it"
-        yield flag("cut", "warning", text)
+        yield Flag("cut", "warning", text)
+
+
+def _flags_of(visit: Visit, word: Date) -> Iterator[Flag]:
+    """Yield what may mislead in one of the dates."""
+    summary = visit.summary
+    if summary and "t1c" in summary.missing_sequences:
+        text = f"the {word} date has no T1 with contrast; what enhances there is a guess, and so is the category"
+        yield Flag("no-contrast", "error", text)
+    grave = [flag.code for flag in summary.flags if flag.severity != "info"] if summary else []
+    if grave:
+        yield Flag("flagged", "warning", f"the {word} segmentation carries flags of its own: {', '.join(grave)}")
+    if not visit.labels.data.any():
+        yield Flag("empty", "info", f"no tumour was found on the {word} date")
 
 
 def _write(
     output: Path,
     grid: Grid,
-    masks: Mapping[str, NDArray[np.bool_]],
+    masks: Mapping[Date, NDArray[np.bool_]],
     carried: NDArray[np.uint8],
     alignment: Alignment,
 ) -> dict[str, str]:

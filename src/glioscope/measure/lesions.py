@@ -7,31 +7,34 @@ split or merged), or of one date alone (new, gone). Matching by place rather tha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from glioscope.measure.diameters import diameters, to_mm
+from glioscope.measure.diameters import diameters, point, to_mm
 from glioscope.measure.midline import SPECK_ML, Midline
 from glioscope.measure.one_date import split
 from glioscope.measure.rano import is_measurable, percent
+from glioscope.results import Diameters
+from glioscope.results.change import Both, Counts, FollowedLesion
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
+Date = Literal["earlier", "later"]
 REACH_MM = 4.0
 """Between voxel centres: neighbours at 1 to 2 mm, and what the alignment of two dates is wrong by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lesion:
-    """An enhancing lesion of one date."""
+class LesionPoints:
+    """An enhancing lesion of one date, with its place."""
 
     points_mm: NDArray[np.float64]
     """(n, 3), RAS+ of its own date."""
     volume_ml: float
-    sizes: dict[str, Any]
-    """As `diameters.diameters` returns."""
+    sizes: Diameters
+    """Of the lesion on its own."""
     measurable: bool
 
     @property
@@ -40,7 +43,7 @@ class Lesion:
         return self.points_mm.mean(axis=0)
 
 
-def find_lesions(mask: NDArray[np.bool_], grid: Grid) -> tuple[list[Lesion], int]:
+def find_lesions(mask: NDArray[np.bool_], grid: Grid) -> tuple[list[LesionPoints], int]:
     """Return the lesions of a mask, largest first, and how many parts are only specks (below `SPECK_ML`)."""
     if not mask.any():
         return [], 0
@@ -50,9 +53,9 @@ def find_lesions(mask: NDArray[np.bool_], grid: Grid) -> tuple[list[Lesion], int
     large = [part for part in parts if len(part) * grid.voxel_volume_ml >= SPECK_ML]
     found = []
     for part in large:
-        sizes = diameters(part, grid)
+        sizes = diameters(part, grid, "ET")
         found.append(
-            Lesion(
+            LesionPoints(
                 points_mm=to_mm(part, grid),
                 volume_ml=len(part) * grid.voxel_volume_ml,
                 sizes=sizes,
@@ -67,27 +70,29 @@ def find_lesions(mask: NDArray[np.bool_], grid: Grid) -> tuple[list[Lesion], int
 class Group:
     """Lesions of both dates that are one."""
 
-    earlier: tuple[Lesion, ...]
-    later: tuple[Lesion, ...]
+    earlier: tuple[LesionPoints, ...]
+    later: tuple[LesionPoints, ...]
 
     @property
     def target(self) -> bool:
         """Whether RANO would follow it: a part of it was measurable on the earlier date."""
         return any(lesion.measurable for lesion in self.earlier)
 
-    def product(self, date: str) -> float:
-        """Return the sum of the products of diameters of one date ("earlier" or "later"), mm²."""
-        return float(sum(lesion.sizes["product_mm2"] for lesion in self._of(date)))
+    def product(self, date: Date) -> float:
+        """Return the sum of the products of diameters of one date, mm²."""
+        return float(sum(lesion.sizes.product_mm2 for lesion in self._of(date)))
 
-    def volume(self, date: str) -> float:
+    def volume(self, date: Date) -> float:
         """Return the volume of one date, ml."""
         return float(sum(lesion.volume_ml for lesion in self._of(date)))
 
-    def _of(self, date: str) -> tuple[Lesion, ...]:
+    def _of(self, date: Date) -> tuple[LesionPoints, ...]:
         return self.earlier if date == "earlier" else self.later
 
 
-def match_lesions(earlier: Sequence[Lesion], later: Sequence[Lesion], matrix: NDArray[np.float64]) -> list[Group]:
+def match_lesions(
+    earlier: Sequence[LesionPoints], later: Sequence[LesionPoints], matrix: NDArray[np.float64]
+) -> list[Group]:
     """Return the lesions of two dates in groups, largest first; an empty list where there are none.
 
     Parameters
@@ -107,7 +112,9 @@ def match_lesions(earlier: Sequence[Lesion], later: Sequence[Lesion], matrix: ND
     return sorted(found, key=lambda g: -max(g.volume("earlier"), g.volume("later")))
 
 
-def _neighbours(earlier: Sequence[Lesion], later: Sequence[Lesion], matrix: NDArray[np.float64]) -> list[set[int]]:
+def _neighbours(
+    earlier: Sequence[LesionPoints], later: Sequence[LesionPoints], matrix: NDArray[np.float64]
+) -> list[set[int]]:
     """Return for each later lesion the numbers of the earlier ones within reach."""
     if not earlier:
         return [set() for _ in later]
@@ -120,38 +127,36 @@ def _neighbours(earlier: Sequence[Lesion], later: Sequence[Lesion], matrix: NDAr
     return near
 
 
-def describe_group(name: str, group: Group, midline: Midline) -> dict[str, Any]:
-    """Return a group JSON-ready.
+def describe_group(name: str, group: Group, midline: Midline, *, inside: float | None) -> FollowedLesion:
+    """Return a group as it is stored.
 
     Parameters
     ----------
     midline : Midline
         Of the later date.
-
-    Returns
-    -------
-    dict
-        ``name``; ``status``: new, gone, or followed; ``target``; ``measurable_now``; ``parts``, ``volume_ml``,
-        ``product_mm2`` and ``longest_mm`` by date; ``percent_volume`` and ``percent_product`` (None for a new lesion);
-        ``centre_mm`` in the later scan's RAS+ mm (None where it is gone), and ``side`` there.
+    inside : float, optional
+        Share of a new lesion that lies in what was tumour before; None of any other.
     """
-    dates = ("earlier", "later")
-    parts = {"earlier": group.earlier, "later": group.later}
-    volume = {date: round(group.volume(date), 4) for date in dates}
-    product = {date: round(group.product(date), 1) for date in dates}
+    volume = Both(earlier=round(group.volume("earlier"), 4), later=round(group.volume("later"), 4))
+    product = Both(earlier=round(group.product("earlier"), 1), later=round(group.product("later"), 1))
     largest = group.later[0] if group.later else None
-    change = {"volume": percent(volume["earlier"], volume["later"]), "product": percent(*product.values())}
-    return {
-        "name": name,
-        "status": "new" if not group.earlier else "gone" if not group.later else "followed",
-        "target": group.target,
-        "measurable_now": any(lesion.measurable for lesion in group.later),
-        "parts": {date: len(parts[date]) for date in dates},
-        "volume_ml": volume,
-        "product_mm2": product,
-        "longest_mm": {d: max((lesion.sizes["longest_mm"] for lesion in parts[d]), default=0.0) for d in dates},
-        "percent_volume": None if change["volume"] is None else round(change["volume"], 2),
-        "percent_product": None if change["product"] is None else round(change["product"], 2),
-        "centre_mm": None if largest is None else largest.centre_mm.round(1).tolist(),
-        "side": None if largest is None else ("right" if midline.signed_mm(largest.centre_mm[None])[0] > 0 else "left"),
-    }
+    more_volume, more_product = percent(volume.earlier, volume.later), percent(product.earlier, product.later)
+    return FollowedLesion(
+        name=name,
+        status="new" if not group.earlier else "gone" if not group.later else "followed",
+        target=group.target,
+        measurable_now=any(lesion.measurable for lesion in group.later),
+        parts=Counts(earlier=len(group.earlier), later=len(group.later)),
+        volume_ml=volume,
+        product_mm2=product,
+        longest_mm=Both(earlier=_longest(group.earlier), later=_longest(group.later)),
+        percent_volume=None if more_volume is None else round(more_volume, 2),
+        percent_product=None if more_product is None else round(more_product, 2),
+        centre_mm=None if largest is None else point(largest.centre_mm, 1),
+        side=None if largest is None else ("right" if midline.signed_mm(largest.centre_mm[None])[0] > 0 else "left"),
+        share_in_earlier_tumour=inside,
+    )
+
+
+def _longest(lesions: Sequence[LesionPoints]) -> float:
+    return max((lesion.sizes.longest_mm for lesion in lesions), default=0.0)

@@ -10,14 +10,15 @@ plane: distances are to where the midline ought to be.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.measure.diameters import to_mm
+from glioscope.measure.diameters import point, to_mm
+from glioscope.results import MidlinePlane, Side
 from glioscope.space.grid import Grid, bounding_box, cut
 
 CROSSING_MM = 5.0
@@ -149,20 +150,13 @@ class _Outline:
         return plane
 
 
-def side_of(mask: NDArray[np.bool_], grid: Grid, midline: Midline) -> dict[str, Any] | None:
+def side_of(mask: NDArray[np.bool_], grid: Grid, midline: Midline) -> Side | None:
     """Return where a region lies; None where it is empty.
 
     Parameters
     ----------
     mask : (i, j, k) bool
         On `grid`.
-
-    Returns
-    -------
-    dict
-        ``side``: left or right, crossing (one part reaches past the midline, see `CROSSING_MM`), or both (separate
-        parts on both sides); ``heavier``: left or right, the side that holds more; ``share`` of the volume there;
-        ``centre_to_midline_mm``; ``midline_x_mm`` at the height of the centre; ``midline``: the plane.
     """
     if not mask.any():
         return None
@@ -171,29 +165,31 @@ def side_of(mask: NDArray[np.bool_], grid: Grid, midline: Midline) -> dict[str, 
     away = midline.signed_mm(points)
     right = float((away > 0).mean() + (away == 0).mean() / 2)
     centre = points.mean(axis=0)
-    heavier = "right" if right > 0.5 or (right == 0.5 and away.mean() >= 0) else "left"
-    return {
-        "side": _side(mask, where, away, grid) or heavier,
-        "heavier": heavier,
-        "share": round(max(right, 1 - right), 4),
-        "centre_to_midline_mm": round(abs(float(away.mean())), 2),
-        "midline_x_mm": round(midline.x_at(centre), 2),
-        "midline": describe(midline),
-    }
+    heavier: Literal["left", "right"] = "right" if right > 0.5 or (right == 0.5 and away.mean() >= 0) else "left"
+    return Side(
+        side=_side(mask, where, away, grid) or heavier,
+        heavier=heavier,
+        share=round(max(right, 1 - right), 4),
+        centre_to_midline_mm=round(abs(float(away.mean())), 2),
+        midline_x_mm=round(midline.x_at(centre), 2),
+        midline=plane_of(midline),
+    )
 
 
-def describe(midline: Midline) -> dict[str, Any]:
-    """Return the plane JSON-ready."""
-    return {
-        "source": midline.source,
-        "normal": midline.normal.round(5).tolist(),
-        "point_mm": midline.point.round(2).tolist(),
-        "tilt_degrees": round(midline.tilt_degrees, 2),
-        "asymmetry_mm": None if midline.asymmetry_mm is None else round(midline.asymmetry_mm, 2),
-    }
+def plane_of(midline: Midline) -> MidlinePlane:
+    """Return the plane as it is stored."""
+    return MidlinePlane(
+        source=midline.source,
+        normal=point(midline.normal, 5),
+        point_mm=point(midline.point, 2),
+        tilt_degrees=round(midline.tilt_degrees, 2),
+        asymmetry_mm=None if midline.asymmetry_mm is None else round(midline.asymmetry_mm, 2),
+    )
 
 
-def _side(mask: NDArray[np.bool_], where: NDArray[np.int64], away: Points, grid: Grid) -> str | None:
+def _side(
+    mask: NDArray[np.bool_], where: NDArray[np.int64], away: Points, grid: Grid
+) -> Literal["crossing", "both"] | None:
     """Return "crossing" or "both", or None where the region lies on one side."""
     if away.min() >= 0 or away.max() <= 0:
         return None

@@ -1,7 +1,6 @@
 """What one segmentation measures: millilitres, diameters, lesions, side."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import cc3d
 import numpy as np
@@ -9,15 +8,16 @@ from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
 from glioscope.labels import REGIONS, LabelScheme, check_labels
-from glioscope.measure.diameters import diameters, to_mm
+from glioscope.measure.diameters import diameters, point, to_mm
 from glioscope.measure.midline import find_midline, side_of
 from glioscope.measure.rano import measurable
+from glioscope.results import Lesion, Measurements
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 
 
 def measure(
     labels: NDArray[np.integer], grid: Grid, scheme: LabelScheme, *, brain: NDArray[np.bool_] | None = None
-) -> dict[str, Any]:
+) -> Measurements:
     """Return volumes, diameters, lesions and side of a segmented tumour.
 
     Parameters
@@ -34,13 +34,8 @@ def measure(
 
     Returns
     -------
-    dict
-        ``volumes_ml`` by region (WT, TC, ET and what else the scheme has), ``tissues_ml`` by label (NCR, ED, ET…);
-        ``lesions``: per region a list, largest first, of 26-connected parts with ``volume_ml`` and ``centroid_mm``
-        (x, y, z in RAS+ mm); ``lesion_count`` per region; ``diameters``: of the lesion with the largest product (see
-        `diameters.diameters`), with the ``region`` they were taken on, None when there is no tumour; ``measurable``:
-        RANO's size rule; ``side``: see `midline.side_of`, None when there is no tumour.
-        An empty map gives zeros, empty lists and None, never NaN.
+    Measurements
+        Lesions are 26-connected parts. An empty map gives zeros, empty lists and None, never NaN.
 
     Raises
     ------
@@ -60,17 +55,17 @@ def measure(
     masks = {name: np.isin(labels, values) for name, values in scheme.regions.items()}
     parts = {name: _lesions(mask, grid) for name, mask in masks.items()}
     target = _target_region(masks)
-    measured = [{"region": target, **diameters(part, grid)} for part in split(masks[target])] if target else []
-    return {
-        "scheme": scheme.name,
-        "volumes_ml": {name: round(_ml(mask, grid), 4) for name, mask in masks.items()},
-        "tissues_ml": {name: round(_ml(labels == v, grid), 4) for v, name in sorted(scheme.meanings.items())},
-        "lesion_count": {name: len(found) for name, found in parts.items()},
-        "lesions": parts,
-        "diameters": max(measured, key=lambda d: (d["product_mm2"], d["maximum_3d_mm"]), default=None),
-        "measurable": measurable(measured if target == "ET" else [], grid.spacing_mm[2]),
-        "side": side_of(masks.get("WT", next(iter(masks.values()))), grid, midline),
-    }
+    measured = [diameters(part, grid, target) for part in split(masks[target])] if target else []
+    return Measurements(
+        scheme=scheme.name,
+        volumes_ml={name: round(_ml(mask, grid), 4) for name, mask in masks.items()},
+        tissues_ml={name: round(_ml(labels == v, grid), 4) for v, name in sorted(scheme.meanings.items())},
+        lesion_count={name: len(found) for name, found in parts.items()},
+        lesions=parts,
+        diameters=max(measured, key=lambda d: (d.product_mm2, d.maximum_3d_mm), default=None),
+        measurable=measurable(measured if target == "ET" else [], grid.spacing_mm[2]),
+        side=side_of(masks.get("WT", next(iter(masks.values()))), grid, midline),
+    )
 
 
 def _ml(mask: NDArray[np.bool_], grid: Grid) -> float:
@@ -83,21 +78,18 @@ def _target_region(masks: Mapping[str, NDArray[np.bool_]]) -> str | None:
     return next((name for name in order if name in masks and masks[name].any()), None)
 
 
-def _lesions(mask: NDArray[np.bool_], grid: Grid) -> list[dict[str, Any]]:
-    """Return volume and centroid of each 26-connected part, largest first."""
+def _lesions(mask: NDArray[np.bool_], grid: Grid) -> tuple[Lesion, ...]:
+    """Return each 26-connected part, largest first."""
     if not mask.any():
-        return []
+        return ()
     found = cc3d.statistics(cc3d.connected_components(mask, connectivity=26))
     counts = found["voxel_counts"][1:].astype(np.int64)
     centres = to_mm(np.asarray(found["centroids"][1:], np.float64), grid)
     order = np.argsort(-counts, kind="stable")
-    return [
-        {
-            "volume_ml": round(float(counts[n] * grid.voxel_volume_ml), 4),
-            "centroid_mm": [round(float(x), 2) for x in centres[n]],
-        }
+    return tuple(
+        Lesion(volume_ml=round(float(counts[n] * grid.voxel_volume_ml), 4), centroid_mm=point(centres[n], 2))
         for n in order
-    ]
+    )
 
 
 def split(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

@@ -5,8 +5,10 @@ what is not, stands in the texts below and goes into every output: whoever reads
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+
+from glioscope.results import Diameters, Measurable
+from glioscope.results.change import Category, Code
 
 SOURCE = "RANO 2.0, Wen et al. 2023, doi 10.1200/JCO.23.01059"
 DIAMETER_MM = 10.0
@@ -16,7 +18,6 @@ SLICES = 2
 THICK_MM = 5.0
 """On thicker slices a measurable lesion is at least twice as large as they are thick."""
 
-Code = Literal["CR", "PR", "SD", "PD", "NE", "none"]
 NAMES: dict[Code, str] = {
     "CR": "complete response",
     "PR": "partial response",
@@ -79,19 +80,19 @@ def least_diameter_mm(thickness_mm: float) -> float:
     return max(DIAMETER_MM, 2 * thickness_mm if thickness_mm > THICK_MM else 0.0)
 
 
-def is_measurable(diameters: dict[str, Any], thickness_mm: float) -> bool:
+def is_measurable(diameters: Diameters, thickness_mm: float) -> bool:
     """Return whether a lesion's `diameters` meet the size rule."""
     least = least_diameter_mm(thickness_mm)
-    return bool(diameters["perpendicular_mm"] >= least and diameters["slices"] >= SLICES)
+    return bool(diameters.perpendicular_mm >= least and diameters.slices >= SLICES)
 
 
-def measurable(measured: Sequence[dict[str, Any]], thickness_mm: float) -> dict[str, Any]:
+def measurable(measured: Sequence[Diameters], thickness_mm: float) -> Measurable:
     """Return whether there is measurable disease by size, the rule in words, and how many lesions meet it.
 
     Parameters
     ----------
-    measured : sequence of dict
-        `diameters` of each enhancing lesion; empty where nothing enhances.
+    measured : sequence of Diameters
+        Those of each enhancing lesion; empty where nothing enhances.
     """
     passing = [d for d in measured if is_measurable(d, thickness_mm)]
     if not measured:
@@ -99,20 +100,20 @@ def measurable(measured: Sequence[dict[str, Any]], thickness_mm: float) -> dict[
     elif passing:
         reason = f"{len(passing)} enhancing lesion{'s' if len(passing) > 1 else ''} of that size"
     else:
-        best = max(measured, key=lambda d: d["perpendicular_mm"])
-        reason = f"the best enhancing lesion has {best['longest_mm']:.1f} × {best['perpendicular_mm']:.1f} mm"
-        reason += f" on {best['slices']} slice{'s' if best['slices'] > 1 else ''}"
-    return {
-        "by_size": bool(passing),
-        "lesions": len(passing),
-        "rule": (
+        best = max(measured, key=lambda d: d.perpendicular_mm)
+        reason = f"the best enhancing lesion has {best.longest_mm:.1f} × {best.perpendicular_mm:.1f} mm"
+        reason += f" on {best.slices} slice{'s' if best.slices > 1 else ''}"
+    return Measurable(
+        by_size=bool(passing),
+        lesions=len(passing),
+        rule=(
             f"an enhancing lesion whose longest axial diameter and longest perpendicular to it are both at least "
             f"{least_diameter_mm(thickness_mm):g} mm, seen on at least {SLICES} axial slices"
         ),
-        "reason": reason,
-        "not_judged": NOT_JUDGED,
-        "source": SOURCE,
-    }
+        reason=reason,
+        not_judged=NOT_JUDGED,
+        source=SOURCE,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,28 +139,21 @@ def percent(earlier: float, later: float) -> float | None:
     return 100 * (later - earlier) / earlier
 
 
-def category(sizes: Sizes, rule: Rule) -> dict[str, Any]:
-    """Return what RANO calls a change, by size alone.
-
-    Returns
-    -------
-    dict
-        ``code`` (CR, PR, SD, PD, NE not evaluable, none), ``name``, ``reason``, ``earlier``, ``later``, ``percent``
-        (None where something came of nothing), ``rule`` in words, and its thresholds.
-    """
+def category(sizes: Sizes, rule: Rule) -> Category:
+    """Return what RANO calls a change, by size alone."""
     change = percent(sizes.earlier, sizes.later)
     code, reason = _decide(sizes, rule, change)
-    thresholds = {k: v for k, v in asdict(rule).items() if k.endswith("_percent")}
-    return {
-        "code": code,
-        "name": NAMES[code],
-        "reason": reason,
-        "earlier": round(sizes.earlier, 4),
-        "later": round(sizes.later, 4),
-        "percent": None if change is None else round(change, 2),
-        "rule": rule.text,
-        **thresholds,
-    }
+    return Category(
+        code=code,
+        name=NAMES[code],
+        reason=reason,
+        earlier=round(sizes.earlier, 4),
+        later=round(sizes.later, 4),
+        percent=None if change is None else round(change, 2),
+        rule=rule.text,
+        growth_percent=rule.growth_percent,
+        loss_percent=rule.loss_percent,
+    )
 
 
 def _decide(sizes: Sizes, rule: Rule, change: float | None) -> tuple[Code, str]:

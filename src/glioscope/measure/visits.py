@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from glioscope.errors import CaseError, GeometryError, LabelError
-from glioscope.files import nifti_stem, read_json
+from glioscope.files import nifti_stem
 from glioscope.labels import REGIONS, LabelScheme, check_labels, detect_scheme, scheme_named
+from glioscope.results import CaseSummary, InputFile, read_summary
 from glioscope.space.volumes import Volume, VolumeFile, read_grid, read_labels, read_volume
 
 SCAN = "scan"
@@ -31,8 +31,8 @@ class Visit:
     scheme: LabelScheme
     scans: Mapping[str, VolumeFile]
     """By sequence code, on the grid of `labels`."""
-    summary: Mapping[str, Any]
-    """What stands in summary.json; empty for a bare label file."""
+    summary: CaseSummary | None
+    """What stands in summary.json; None for a bare label file."""
 
     def read(self, code: str) -> Volume:
         """Return a scan.
@@ -75,6 +75,8 @@ def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = No
     ------
     CaseError
         There is no segmentation, or several.
+    RunError
+        Its summary.json is damaged or of a later format.
     LabelError
         The labels do not fit the scheme, or the scheme has no whole tumour, core and enhancing tumour.
     GeometryError
@@ -85,10 +87,8 @@ def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = No
     elif place.is_file():
         labels = read_labels(place)
         known = scheme_named(scheme) if scheme else detect_scheme(np.unique(labels.data), subject=str(place))
-        name = nifti_stem(place)
-        nothing: Mapping[str, Any] = MappingProxyType({})
         visit = Visit(
-            name=name, source=place, subject_id=None, labels=labels, scheme=known, scans=nothing, summary=nothing
+            name=nifti_stem(place), source=place, subject_id=None, labels=labels, scheme=known, scans={}, summary=None
         )
     else:
         raise CaseError(f"{place}: no such file or folder; give a case folder of 'glioscope segment', or a label file")
@@ -113,32 +113,24 @@ def _case_folder(place: Path) -> Path:
 
 
 def _of_folder(folder: Path) -> Visit:
-    summary = read_json(folder / "summary.json", what=folder.name)
-    try:
-        inputs = {code: _file_of(folder, entry) for code, entry in summary["inputs"].items()}
-        name, subject, scheme = str(summary["case_id"]), str(summary["subject_id"]), summary["scheme"]["name"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CaseError(
-            f"{folder / 'summary.json'}: lacks {error}; it is not of 'glioscope segment', segment the case again"
-        ) from error
-    labels = read_labels(folder / "segmentation.nii.gz")
+    summary = read_summary(folder / "summary.json")
     return Visit(
-        name=name,
+        name=summary.case_id,
         source=folder / "segmentation.nii.gz",
-        subject_id=subject,
-        labels=labels,
-        scheme=scheme_named(scheme),
-        scans=MappingProxyType(inputs),
-        summary=MappingProxyType(summary),
+        subject_id=summary.subject_id,
+        labels=read_labels(folder / "segmentation.nii.gz"),
+        scheme=scheme_named(summary.scheme.name),
+        scans=MappingProxyType({code: _file_of(folder, entry) for code, entry in summary.inputs.items()}),
+        summary=summary,
     )
 
 
-def _file_of(folder: Path, entry: Mapping[str, Any]) -> VolumeFile:
+def _file_of(folder: Path, entry: InputFile) -> VolumeFile:
     """Return where a scan lies: where the summary says, or, if the folder was moved, where `segment` prepared it."""
-    path, moved = Path(entry["file"]), folder / "prepared"
+    path, moved = Path(entry.file), folder / "prepared"
     if not path.is_file():
         path = next((p for p in sorted(moved.rglob(path.name)) if p.is_file()), path)
-    return VolumeFile(path, entry["channel"])
+    return VolumeFile(path, entry.channel)
 
 
 def _with_scan(visit: Visit, scan: Path) -> Visit:

@@ -20,13 +20,14 @@ from typing import Any
 import pydicom
 
 from glioscope.errors import CaseError, GlioscopeError
-from glioscope.files import link_or_copy, read_json
+from glioscope.files import link_or_copy
 from glioscope.machine.process import ProcessFailedError, end_orphan, run_process
 from glioscope.node.outbox import Outbox
 from glioscope.node.records import Parcel, VersionRow
 from glioscope.node.rules import KINDS, About, Rule, rule_for
 from glioscope.node.settings import NodeConfig
 from glioscope.node.store import Store
+from glioscope.results import Flag, read_summary
 from glioscope.segmentation.records import CLINICAL
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Made:
     folder: Path
     """Of the case, in the version's."""
     sequences: tuple[str, ...]
-    flags: tuple[dict[str, Any], ...]
+    flags: tuple[Flag, ...]
     files: dict[str, Path]
     """Kind of a result to its file."""
 
@@ -150,12 +151,12 @@ class Workers:
         done = self._segment(version, wanted)
         if lacking := rule.lacks(done.sequences):
             raise CaseError(lacking)
-        errors = [flag["message"] for flag in done.flags if flag["severity"] == "error"]
+        errors = [flag.message for flag in done.flags if flag.severity == "error"]
         if errors and rule.hold_errors:
             raise CaseError(f"the result is held back: {'; '.join(errors)}")
         missing = [kind for kind in wanted if kind not in done.files]
         if missing:
-            said = [flag["message"] for flag in done.flags if flag["code"] == "no-dicom"]
+            said = [flag.message for flag in done.flags if flag.code == "no-dicom"]
             raise CaseError(f"{', '.join(missing)} could not be made: {'; '.join(said) or 'no reason was given'}")
         home = self._store.version_folder(version.key, version.number)
         parcels = [
@@ -208,13 +209,13 @@ def _read(output: Path) -> Made:
     found = sorted(output.glob("*/summary.json"))
     if len(found) != 1:
         raise CaseError(f"segment made {len(found)} cases of one study; its objects do not belong together")
-    summary = read_json(found[0], what="the result of a study")
+    summary = read_summary(found[0])
     folder = found[0].parent
-    files = {kind: folder / name for kind, name in CLINICAL.items() if name in summary["outputs"]}
+    files = {kind: folder / name for kind, name in CLINICAL.items() if name in summary.outputs}
     return Made(
         folder=folder,
-        sequences=tuple(summary["raw"]["series"]),
-        flags=tuple(summary["flags"]),
+        sequences=tuple(summary.raw.series if summary.raw else summary.inputs),
+        flags=summary.flags,
         files=dict(files),
     )
 

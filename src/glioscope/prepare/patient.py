@@ -8,7 +8,6 @@ scan that is 1 mm already is never interpolated. Every other scan is aligned rig
 found once and its mask carried to all. The transforms stay in `PreparedRaw`, so any result can go back.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,6 @@ from numpy.typing import NDArray
 from glioscope.cases import SEQUENCES, Case, LoadedCase
 from glioscope.dicom.scans import RawPatient, RawScan
 from glioscope.errors import CaseError, ConfigError, GeometryError
-from glioscope.files import write_text
 from glioscope.labels import SCHEMES, LabelScheme
 from glioscope.prepare.bias import correct_bias
 from glioscope.prepare.brain import (
@@ -33,6 +31,15 @@ from glioscope.prepare.brain import (
     choose_sequences,
     looks_stripped,
 )
+from glioscope.results.preparation import (
+    AffineGrid,
+    BrainRecord,
+    Preparation,
+    PreparedSequence,
+    matrix_rows,
+    registration_record,
+)
+from glioscope.results.stored import write_stored
 from glioscope.space.carrying import carry_labels
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut
 from glioscope.space.registration import Registration, RegistrationConfig, register
@@ -354,28 +361,34 @@ def write_prepared(prepared: PreparedRaw, folder: Path, case_id: str, *, steps: 
             write_volume(folder / f"{case_id}-{code}-head.nii.gz", prepared.heads[code], prepared.grid)
             write_transform(folder / f"{case_id}-{code}.tfm", prepared.registrations[code].matrix)
     write_volume(folder / f"{case_id}-brain.nii.gz", prepared.brain, prepared.grid)
-    write_text(folder / "prepare.json", json.dumps(record(prepared, case_id), indent=2) + "\n")
+    write_stored(folder / "prepare.json", record(prepared, case_id))
     return case
 
 
-def record(prepared: PreparedRaw, case_id: str) -> dict[str, Any]:
-    """Return how a case was prepared, JSON-ready: grids, transforms with their quality, brain, problems, seconds."""
+def record(prepared: PreparedRaw, case_id: str | None = None) -> Preparation:
+    """Return how a case was prepared: grids, transforms with their quality, brain, problems, seconds."""
     brain_ml = float(prepared.brain.sum()) * prepared.grid.voxel_volume_ml
-    return {
-        "case_id": case_id,
-        "reference": prepared.reference,
-        "grid": prepared.grid.as_dict(),
-        "sequences": {
-            code: {"native_grid": grid.as_dict(), "registration": prepared.registrations[code].record()}
+    return Preparation(
+        case_id=case_id,
+        reference=prepared.reference,
+        grid=_grid_record(prepared.grid),
+        sequences={
+            code: PreparedSequence(
+                native_grid=_grid_record(grid), registration=registration_record(prepared.registrations[code])
+            )
             for code, grid in prepared.natives.items()
         },
-        "brain": {
-            "method": prepared.config.brain,
-            "found_in": list(prepared.brain_from),
-            "ml": round(brain_ml, 1),
-            "stripped_before": prepared.stripped_before,
-        },
-        "problems": list(prepared.problems),
-        "seconds": dict(prepared.seconds),
-        "config": asdict(prepared.config),
-    }
+        brain=BrainRecord(
+            method=prepared.config.brain,
+            found_in=prepared.brain_from,
+            ml=round(brain_ml, 1),
+            stripped_before=prepared.stripped_before,
+        ),
+        problems=prepared.problems,
+        seconds=dict(prepared.seconds),
+        config=asdict(prepared.config),
+    )
+
+
+def _grid_record(grid: Grid) -> AffineGrid:
+    return AffineGrid(shape=grid.shape, affine_ras_mm=matrix_rows(grid.affine))

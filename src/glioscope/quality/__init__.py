@@ -10,13 +10,10 @@ fewer than one good case in twenty gets a warning that it does not deserve.
 
 from glioscope.quality.confidence import expected_dice, margin, uncertainty
 from glioscope.quality.contrast import contrast_features, likely_order
-from glioscope.quality.flags import Flag, Severity
 from glioscope.quality.inputs import check_input
 from glioscope.quality.outputs import check_output
 
 __all__ = [
-    "Flag",
-    "Severity",
     "check_input",
     "check_output",
     "contrast_features",

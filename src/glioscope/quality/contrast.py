@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.quality.flags import Flag
+from glioscope.results import Flag
 
 Images = Mapping[str, NDArray[np.float32]]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
 from glioscope.labels import REGIONS, LabelScheme
-from glioscope.quality.flags import Flag
+from glioscope.results import Flag
 from glioscope.space.grid import Grid, bounding_box, cut
 
 HUGE_SHARE = 0.35

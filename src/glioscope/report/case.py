@@ -1,11 +1,11 @@
 """The report of one case: what was found, where, how sure, and what it rests on.
 
-Of `summary` (what stands in `summary.json`) these keys are laid out, each may be absent: ``measurements`` (as `measure`
-returns), ``flags`` (each with ``code``, ``severity``, ``message``), ``predicted_dice`` (by region). Everything else is
-shown as it is, in the table of provenance: model, versions, checksums, engine, seconds.
+Of the summary, measurements and flags are laid out. Everything else is shown as it is, in the table of provenance:
+model, versions, checksums, engine, seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ from glioscope.errors import GeometryError, LabelError
 from glioscope.evaluation.metrics import overlap
 from glioscope.files import atomic_path
 from glioscope.labels import LabelScheme, convert_labels, detect_scheme, scheme_named
-from glioscope.measure import measure
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.report.viewer import viewer_data
+from glioscope.results import CaseSummary, Ends, Lesion, Measurements, gravest_first
+from glioscope.results.stored import as_json
 
 THUMBNAIL_PIXELS = 160
-LAID_OUT = ("measurements", "flags", "predicted_dice", "case_id")
-SEVERITIES = ("error", "warning", "info")
+LAID_OUT = ("measurements", "flags", "case_id")
 
 
 def write_case_report(
@@ -34,7 +34,7 @@ def write_case_report(
     loaded: LoadedCase,
     labels: NDArray[np.uint8],
     scheme: LabelScheme,
-    summary: Mapping[str, Any],
+    summary: CaseSummary,
     *,
     reference: NDArray[np.uint8] | None = None,
     uncertainty: NDArray[np.floating] | None = None,
@@ -51,8 +51,8 @@ def write_case_report(
         Segmentation on the case's own grid.
     scheme : LabelScheme
         Of `labels` and `reference`.
-    summary : mapping
-        What stands in `summary.json`; see above. Measurements are taken here where it has none.
+    summary : CaseSummary
+        What stands in `summary.json`.
     reference : (i, j, k) uint8, optional
         On the same grid. Without it the case's own is shown, if it has one.
     uncertainty : (i, j, k) float, optional
@@ -70,18 +70,16 @@ def write_case_report(
     for what, array in (("labels", labels), ("reference", reference), ("uncertainty", uncertainty)):
         if array is not None and array.shape != loaded.grid.shape:
             raise GeometryError(f"{what}: has shape {array.shape} but the case {loaded.grid.shape}; they must agree")
-    measurements = summary.get("measurements") or measure(labels, loaded.grid, scheme)
+    measurements = summary.measurements
     scene = im.make_scene(loaded, labels, scheme, reference=reference, uncertainty=uncertainty)
     at = im.largest_slices(scene)
     lesions = _main_lesions(measurements)
     found = bool(scene.codes.any())
-    flags = sorted(summary.get("flags") or (), key=lambda f: SEVERITIES.index(f.get("severity", "info")))
     values = {
         "case_id": loaded.case.case_id,
         "title": f"{loaded.case.case_id}: tumour segmentation",
-        "flags": flags,
+        "flags": gravest_first(summary.flags),
         "measurements": measurements,
-        "predicted_dice": summary.get("predicted_dice") or {},
         "names": scene.names,
         "found": found,
         "sequences": sequence_stills(scene, at, "as read"),
@@ -91,9 +89,9 @@ def write_case_report(
         "lesions": lesions,
         "agreement": {} if reference is None else _agreement(scene),
         "missing": loaded.case.missing,
-        "viewer": viewer_data(scene, at, lesions["places"], lesions["region"]),
+        "viewer": viewer_data(scene, at, lesions.places, lesions.region),
         "origin": _origin(summary, loaded),
-        "provenance": flatten({k: v for k, v in summary.items() if k not in LAID_OUT}),
+        "provenance": flatten({k: v for k, v in as_json(summary).items() if k not in LAID_OUT}),
     }
     write_page(path, "case.html", values)
     _write_thumbnail(path.with_name("thumbnail.jpg"), scene, at)
@@ -142,26 +140,26 @@ def _planes(scene: im.Scene, at: tuple[int, int, int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _diameter_still(scene: im.Scene, measurements: Mapping[str, Any]) -> Still | None:
+def _diameter_still(scene: im.Scene, measurements: Measurements) -> Still | None:
     """Return the axial slice on which the diameters were taken, with both drawn."""
-    diameters = measurements.get("diameters")
-    if not diameters:
+    diameters = measurements.diameters
+    if diameters is None:
         return None
     inverse = np.linalg.inv(scene.grid.affine)
 
-    def voxels(ends: Any) -> NDArray[np.float64]:
+    def voxels(ends: Ends) -> NDArray[np.float64]:
         return np.asarray(ends, np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
 
-    first, second = voxels(diameters["longest_ends_mm"]), voxels(diameters["perpendicular_ends_mm"])
+    first, second = voxels(diameters.longest_ends_mm), voxels(diameters.perpendicular_ends_mm)
     k = int(np.clip(round(float(first[0, 2])), 0, scene.codes.shape[2] - 1))
     name = _first(scene, "t1c", "t2f")
     picture = im.grey_picture(scene, name, "axial", (0, 0, k))
-    bit = scene.names.index(diameters["region"]) if diameters["region"] in scene.names else 0
+    bit = scene.names.index(diameters.region) if diameters.region in scene.names else 0
     mask = (scene.codes[:, :, k].T >> bit & 1).astype(bool)
-    picture = im.paint(picture, mask, colour_of(diameters["region"]), fill=0.12)
+    picture = im.paint(picture, mask, colour_of(diameters.region), fill=0.12)
     scale = np.array([picture.shape[1] / scene.codes.shape[0], picture.shape[0] / scene.codes.shape[1]])
     picture = im.draw_lines(picture, [(first[:, :2], "#ffffff"), (second[:, :2], "#9be7ff")], scale)
-    alt = f"Axial slice with the longest diameter of the {diameters['region']} lesion and its perpendicular"
+    alt = f"Axial slice with the longest diameter of the {diameters.region} lesion and its perpendicular"
     return still(picture, alt, SEQUENCE_NAMES.get(name, name), im.SIDES["axial"])
 
 
@@ -176,31 +174,40 @@ def _agreement(scene: im.Scene) -> dict[str, dict[str, float]]:
     return found
 
 
-def _origin(summary: Mapping[str, Any], loaded: LoadedCase) -> list[tuple[str, str]]:
+def _origin(summary: CaseSummary, loaded: LoadedCase) -> list[tuple[str, str]]:
     """Return the few lines of provenance that everyone should see; the whole record follows them on the page."""
-    model, engine = summary.get("model") or {}, summary.get("engine") or {}
-    versions, seconds = summary.get("versions") or {}, summary.get("seconds")
-    model = model if isinstance(model, Mapping) else {"name": model}
-    digest = f", SHA-256 {str(model['sha256'])[:12]}…" if model.get("sha256") else ""
+    version = summary.versions.get("glioscope")
     what = {
-        "Model": f"{model['name']}{digest}" if model.get("name") else None,
-        "Computed by": engine.get("description") if isinstance(engine, Mapping) else engine,
-        "Program": f"Glioscope {versions['glioscope']}" if versions.get("glioscope") else None,
-        "Made": summary.get("made"),
-        "Seconds": f"{sum(seconds.values()):.1f}" if isinstance(seconds, Mapping) and seconds else None,
+        "Model": f"{summary.model.name}, SHA-256 {summary.model.sha256[:12]}…",
+        "Computed by": summary.engine.description,
+        "Program": f"Glioscope {version}" if version else "",
+        "Seconds": f"{summary.total_seconds:.1f}" if summary.seconds else "",
         "Images": ", ".join(f"{name}: {file.path.name}" for name, file in loaded.case.sequences.items()),
         "Grid": loaded.grid.describe(),
     }
-    return [(name, str(value)) for name, value in what.items() if value]
+    return [(name, value) for name, value in what.items() if value]
 
 
-def _main_lesions(measurements: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lesions:
+    """What the page lists of the lesions of one region."""
+
+    region: str | None
+    """None where there is no tumour."""
+    rows: Sequence[Lesion]
+    others: int
+    """Those that are not listed."""
+    places: Sequence[Lesion]
+    """Those that the viewer goes to."""
+
+
+def _main_lesions(measurements: Measurements) -> _Lesions:
     """Return the lesions to list and go to, largest first: of ET, else TC, else WT; specks below 0.05 ml unlisted."""
-    lesions = measurements.get("lesions") or {}
+    lesions = measurements.lesions
     region = next((name for name in ("ET", "TC", "WT") if lesions.get(name)), None)
-    rows = lesions.get(region, []) if region else []
-    listed = [lesion for lesion in rows if lesion["volume_ml"] >= 0.05][:12] or rows[:3]
-    return {"region": region, "rows": listed, "others": len(rows) - len(listed), "places": rows[:12]}
+    rows = lesions[region] if region else ()
+    listed = [lesion for lesion in rows if lesion.volume_ml >= 0.05][:12] or rows[:3]
+    return _Lesions(region=region, rows=listed, others=len(rows) - len(listed), places=rows[:12])
 
 
 def _write_thumbnail(path: Path, scene: im.Scene, at: tuple[int, int, int]) -> None:

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import GlioscopeError
-from glioscope.files import read_json
 from glioscope.labels import REGIONS
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.report.viewer import viewer_data
+from glioscope.results import Lesion
+from glioscope.results.change import CHANGE, Category, Change, FollowedLesion, read_change
+from glioscope.results.stored import as_json
 from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 from glioscope.space.resampling import resample
@@ -48,30 +50,31 @@ def write_change_report(folder: Path) -> Path:
     CaseError
         A map is gone.
     """
-    content = read_json(folder / "change.json", what="change")
+    content = read_change(folder / CHANGE)
     maps = {name: read_labels(folder / f"change-{name}.nii.gz") for name in REGIONS}
     scene, missing = _scene(content, maps)
     at = im.largest_slices(replace(scene, codes=_weight(scene)))
     path = folder / "change.html"
-    response = content["response"]
-    dates = [content[date]["date"] or date for date in ("earlier", "later")]
+    response = content.response
+    dates = [content.earlier.date or "earlier", content.later.date or "later"]
+    record = as_json(content)
     values = {
-        "title": f"{content['earlier']['case_id']} to {content['later']['case_id']}: change between two dates",
+        "title": f"{content.earlier.case_id} to {content.later.case_id}: change between two dates",
         "content": content,
         "two_dates": True,
         "dates": dates,
-        "interval": _interval(content["interval_days"]),
+        "interval": _interval(content.interval_days),
         "missing": missing,
         "response": response,
-        "rulers": [ruler(response[f"by_{how}"]) for how in ("diameters", "volume")],
+        "rulers": [ruler(response.by_diameters), ruler(response.by_volume)],
         "planes": _planes(scene, at, dates) if scene.images else [],
         "viewer": _viewer(scene, at, content) if scene.images else None,
         "colours": {"growth": GROWTH, "shrinkage": SHRINKAGE, "kept": KEPT},
         "provenance": flatten(
             {
-                "alignment": {k: v for k, v in content["alignment"].items() if k not in ("matrix_ras_mm", "problems")},
-                **{date: {k: content[date][k] for k in ("grid", "scheme", "model")} for date in ("earlier", "later")},
-                "versions": content["versions"],
+                "alignment": {k: v for k, v in record["alignment"].items() if k not in ("matrix_ras_mm", "problems")},
+                **{date: {k: record[date][k] for k in ("grid", "scheme", "model")} for date in ("earlier", "later")},
+                "versions": content.versions,
             }
         ),
     }
@@ -88,7 +91,7 @@ def _interval(days: int | None) -> str:
     return f"{days / 7:.0f} weeks" if days < 365 else f"{days / 30.44:.0f} months"
 
 
-def ruler(answer: Mapping[str, Any]) -> dict[str, Any]:
+def ruler(answer: Category) -> dict[str, Any]:
     """Return where a change stands between RANO's thresholds, as shares of a line from 0 to 100.
 
     ``partial`` and ``growth`` are the thresholds; ``at`` the change, None where there is no percentage.
@@ -98,16 +101,16 @@ def ruler(answer: Mapping[str, Any]) -> dict[str, Any]:
         low, high = SCALE
         return round(100 * (min(max(percent, low), high) - low) / (high - low), 2)
 
-    change = answer["percent"]
+    change = answer.percent
     return {
-        "partial": place(-answer["loss_percent"]),
-        "growth": place(answer["growth_percent"]),
+        "partial": place(-answer.loss_percent),
+        "growth": place(answer.growth_percent),
         "at": None if change is None else place(change),
         "beyond": change is not None and change > SCALE[1],
     }
 
 
-def _scene(content: Mapping[str, Any], maps: Mapping[str, Volume]) -> tuple[im.Scene, list[str]]:
+def _scene(content: Change, maps: Mapping[str, Volume]) -> tuple[im.Scene, list[str]]:
     """Return both dates ready to be shown on the later grid, and the scans that are gone.
 
     `codes` holds WT, TC and ET of the later date, `reference` those of the earlier one.
@@ -139,18 +142,17 @@ def _scene(content: Mapping[str, Any], maps: Mapping[str, Volume]) -> tuple[im.S
     return scene, missing
 
 
-def _scans(content: Mapping[str, Any], grid: Grid) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+def _scans(content: Change, grid: Grid) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Return up to two sequences of each date on the later grid, the earlier ones as `earlier t1c`."""
-    matrix = np.array(content["alignment"]["matrix_ras_mm"])
-    dates = {date: content[date]["scans"] for date in ("earlier", "later")}
-    shared = [code for code in SHOWN if all(code in scans for scans in dates.values())][:2]
+    matrix = np.array(content.alignment.matrix_ras_mm)
+    earlier, later = content.earlier.scans, content.later.scans
+    shared = [code for code in SHOWN if code in earlier and code in later][:2]
     found: dict[str, NDArray[np.float32]] = {}
     missing = []
     for code in shared:
         try:
             now, before = (
-                read_volume(VolumeFile(Path(dates[d][code]["file"]), dates[d][code]["channel"]))
-                for d in ("later", "earlier")
+                read_volume(VolumeFile(Path(scans[code].file), scans[code].channel)) for scans in (later, earlier)
             )
         except GlioscopeError:
             missing.append(code)
@@ -216,7 +218,7 @@ def change_picture(scene: im.Scene, code: str, plane: im.Plane, at: tuple[int, i
     return im.paint(picture, before & ~now, SHRINKAGE, fill=0.6)
 
 
-def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Mapping[str, Any]) -> dict[str, Any]:
+def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Change) -> dict[str, Any]:
     """Return the slice viewer's data: both dates' scans, growth and shrinkage of whole tumour and core as overlays."""
     layers = (
         ("Tumour lost", "WT", False, PALE_SHRINKAGE),
@@ -229,25 +231,19 @@ def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Mapping[str, Any
         before, now = _bits(scene, region)
         codes |= ((now & ~before) if grown else (before & ~now)).astype(np.uint8) << bit
     shown = replace(scene, codes=codes, reference=None, names=tuple(name for name, *_ in layers))
-    data = viewer_data(shown, at, _places(content), "ET")
+    rows = [(row, row.centre_mm) for row in content.enhancing.lesions if row.centre_mm is not None]
+    places = [Lesion(volume_ml=row.volume_ml.later, centroid_mm=centre) for row, centre in rows]
+    data = viewer_data(shown, at, places, "ET")
     data["regions"] = [{"name": name, "label": name.lower(), "colour": colour} for name, _, _, colour in layers]
     data["words"] = {"segmentation": "change", "none": "none"}
     for sequence in data["sequences"]:
         date, _, code = sequence["name"].rpartition(" ")
         sequence["label"] = f"{SEQUENCE_NAMES.get(code, code)} {date or 'later'}"
-    for jump, row in zip(data["lesions"], _places(content), strict=False):
-        jump["label"] = row["label"]
+    for jump, (row, _) in zip(data["lesions"], rows, strict=True):
+        jump["label"] = _label(row)
     return data
 
 
-def _places(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the enhancing lesions that are there to go to, as the viewer wants them."""
-    rows = [row for row in content["enhancing"]["lesions"] if row["centre_mm"] is not None]
-    return [
-        {
-            "volume_ml": row["volume_ml"]["later"],
-            "centroid_mm": row["centre_mm"],
-            "label": f"{row['name']}{' (new)' if row['status'] == 'new' else ''}: {row['volume_ml']['later']:.1f} ml",
-        }
-        for row in rows
-    ]
+def _label(row: FollowedLesion) -> str:
+    """Return what the viewer calls a lesion."""
+    return f"{row.name}{' (new)' if row.status == 'new' else ''}: {row.volume_ml.later:.1f} ml"

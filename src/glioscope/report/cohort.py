@@ -1,18 +1,35 @@
 """The page of a cohort: every case in one table, flagged ones first, each linked to its own report."""
 
 import csv
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from glioscope.errors import RunError
 from glioscope.report.figures import chart, volumes_figure
 from glioscope.report.images import data_url
 from glioscope.report.page import write_page
+from glioscope.results import SEVERITIES, CaseSummary, Diameters, Flag, summaries
 
-WORST = ("error", "warning", "info")
-"""Severities, worst first."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortRow:
+    """What the table shows of one case."""
+
+    case_id: str
+    rank: int
+    """Place of its gravest flag in `SEVERITIES`, after them without flags; -1 of a failed case."""
+    failed: str | None = None
+    """Why there is no result."""
+    flags: tuple[Flag, ...] = ()
+    volumes: Mapping[str, float] = field(default_factory=dict)
+    """Region to millilitres."""
+    diameters: Diameters | None = None
+    seconds: float | None = None
+    link: str | None = None
+    """Of its own page, from the cohort's."""
+    thumbnail: str | None = None
+    """A `data:` address."""
 
 
 def write_cohort_report(folder: Path) -> Path:
@@ -29,14 +46,14 @@ def write_cohort_report(folder: Path) -> Path:
     RunError
         The folder holds neither summaries nor a table of cases, or cannot be written.
     """
-    rows = [_row(folder, path) for path in sorted(folder.glob("*/summary.json"))]
-    done = {row["case_id"] for row in rows}
+    rows = [_row(folder, path, found) for path, found in summaries(folder, "*/summary.json")]
+    done = {row.case_id for row in rows}
     failed = _failures(folder)
     rows += [_failed(case, reason or "no reason was written") for case, reason in failed.items() if case not in done]
     if not rows:
         raise RunError(f"{folder}: holds no case with a summary.json; 'glioscope segment' writes one for each")
-    rows.sort(key=lambda row: (row["rank"], row["case_id"]))
-    measured = [(row["case_id"], row["volumes"]) for row in rows if row["volumes"]]
+    rows.sort(key=lambda row: (row.rank, row.case_id))
+    measured = [(row.case_id, row.volumes) for row in rows if row.volumes]
     page = folder / "index.html"
     write_page(
         page,
@@ -45,44 +62,34 @@ def write_cohort_report(folder: Path) -> Path:
             "title": f"{folder.resolve().name}: cohort",
             "name": folder.resolve().name,
             "rows": rows,
-            "failed": sum(row["failed"] is not None for row in rows),
-            "flagged": sum(row["rank"] in (0, 1) for row in rows),
+            "failed": sum(row.failed is not None for row in rows),
+            "flagged": sum(row.rank in (0, 1) for row in rows),
             "chart": chart(volumes_figure(measured)) if measured else None,
         },
     )
     return page
 
 
-def _row(folder: Path, path: Path) -> dict[str, Any]:
+def _row(folder: Path, path: Path, summary: CaseSummary | RunError) -> CohortRow:
     """Return what the table shows of one case; a damaged summary is a row that says so."""
-    case_id = path.parent.name
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        case_id = str(summary.get("case_id", case_id))
-        measurements = summary.get("measurements") or {}
-        flags: Sequence[Mapping[str, str]] = summary.get("flags") or ()
-        seconds = summary.get("seconds")
-    except (OSError, ValueError, AttributeError) as error:
-        return _failed(case_id, f"summary.json cannot be read ({error})")
-    worst = min((WORST.index(f["severity"]) for f in flags if f.get("severity") in WORST), default=len(WORST))
+    if isinstance(summary, RunError):
+        return _failed(path.parent.name, str(summary))
     report, thumbnail = path.with_name("report.html"), path.with_name("thumbnail.jpg")
-    return {
-        "case_id": case_id,
-        "failed": None,
-        "rank": worst,
-        "flags": flags,
-        "volumes": measurements.get("volumes_ml") or {},
-        "diameters": measurements.get("diameters"),
-        "seconds": sum(seconds.values()) if isinstance(seconds, Mapping) else seconds,
-        "link": report.relative_to(folder).as_posix() if report.is_file() else None,
-        "thumbnail": data_url(thumbnail.read_bytes(), "image/jpeg") if thumbnail.is_file() else None,
-    }
+    return CohortRow(
+        case_id=summary.case_id,
+        rank=min((SEVERITIES.index(flag.severity) for flag in summary.flags), default=len(SEVERITIES)),
+        flags=summary.flags,
+        volumes=summary.measurements.volumes_ml,
+        diameters=summary.measurements.diameters,
+        seconds=summary.total_seconds if summary.seconds else None,
+        link=report.relative_to(folder).as_posix() if report.is_file() else None,
+        thumbnail=data_url(thumbnail.read_bytes(), "image/jpeg") if thumbnail.is_file() else None,
+    )
 
 
-def _failed(case_id: str, reason: str) -> dict[str, Any]:
+def _failed(case_id: str, reason: str) -> CohortRow:
     """Return the row of a case without a result."""
-    nothing = dict.fromkeys(("flags", "volumes", "diameters", "seconds", "link", "thumbnail"))
-    return {"case_id": case_id, "failed": reason, "rank": -1, **nothing}
+    return CohortRow(case_id=case_id, rank=-1, failed=reason)
 
 
 def _failures(folder: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from glioscope.report.images import SIDES, Scene, data_url, jpeg, png
 from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.results import Lesion
 from glioscope.space.grid import Grid
 
 MAX_VOXELS = 6_000_000
@@ -25,7 +26,7 @@ MOST_IMAGE_BYTES = 4_000_000
 
 
 def viewer_data(
-    scene: Scene, at: tuple[int, int, int], lesions: Sequence[Mapping[str, Any]], region: str | None = None
+    scene: Scene, at: tuple[int, int, int], lesions: Sequence[Lesion], region: str | None = None
 ) -> dict[str, Any]:
     """Return the viewer's data, JSON-ready.
 
@@ -33,8 +34,8 @@ def viewer_data(
     ----------
     at : (i, j, k)
         Voxel where the crosshair begins.
-    lesions : sequence of mapping
-        Places to jump to, each with ``centroid_mm`` and ``volume_ml``, as `measure` gives them.
+    lesions : sequence of Lesion
+        Places to jump to.
     region : str, optional
         Of the lesions.
 
@@ -115,12 +116,12 @@ def _thinned_grid(grid: Grid, step: tuple[int, int, int], shape: tuple[int, ...]
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def _jumps(lesions: Sequence[Mapping[str, Any]], region: str | None, grid: Grid) -> list[dict[str, Any]]:
+def _jumps(lesions: Sequence[Lesion], region: str | None, grid: Grid) -> list[dict[str, Any]]:
     """Return what the viewer calls each lesion, and the voxel at its centre."""
     inverse = np.linalg.inv(grid.affine)
     jumps = []
     for n, lesion in enumerate(lesions, start=1):
-        voxel = inverse[:3, :3] @ np.array(lesion["centroid_mm"]) + inverse[:3, 3]
+        voxel = inverse[:3, :3] @ np.array(lesion.centroid_mm) + inverse[:3, 3]
         place = [int(np.clip(round(float(v)), 0, m - 1)) for v, m in zip(voxel, grid.shape, strict=True)]
-        jumps.append({"label": f"{region or 'lesion'} {n}: {lesion['volume_ml']:.2f} ml", "voxel": place})
+        jumps.append({"label": f"{region or 'lesion'} {n}: {lesion.volume_ml:.2f} ml", "voxel": place})
     return jumps

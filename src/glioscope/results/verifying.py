@@ -10,7 +10,7 @@ A file is read once, however many cases name it. Nothing is written.
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,10 @@ from glioscope.cases import Case, scan_cases
 from glioscope.errors import CaseError, GlioscopeError, RunError
 from glioscope.files import read_json, sha256_of
 from glioscope.machine import versions
+from glioscope.results.summary import CaseSummary, ModelRecord, summaries
 from glioscope.runs import Run
 
-State = Literal["matches", "differs", "missing"]
+State = Literal["matches", "differs", "missing", "unreadable"]
 OnProgress = Callable[[int, int, str], None]
 """Called with cases looked at, cases in all, and the id of the last one."""
 
@@ -129,7 +130,7 @@ class _Inspector:
         self._add(owner, "settings", run.config_file, "matches" if digest == content.get("sha256") else "differs")
         record_file = run.folder / "record.json"
         record = read_json(record_file, what="run")
-        self._versions(owner, record)
+        self._versions(owner, _entry(record, "versions", record_file))
         self._dataset(Path(str(record.get("dataset", ""))), _entry(record, "cases", record_file))
         for fold in run.trained_folds():
             self.model_folder(run.fold(fold) / "model", f"{owner}, fold {fold}")
@@ -153,12 +154,15 @@ class _Inspector:
 
     def cohort(self, place: Path) -> None:
         """Check every case below a folder, and that each case of a cohort's table is there."""
-        paths = sorted(place.rglob("summary.json"))
-        for number, path in enumerate(paths, start=1):
-            summary = read_json(path, what="summary")
-            if isinstance(summary, dict) and "inputs" in summary:  # an evaluation writes a summary.json too
+        found = list(summaries(place))
+        for number, (path, summary) in enumerate(found, start=1):
+            if isinstance(summary, RunError):
+                if len(found) == 1:
+                    raise summary
+                self._add(path.parent.name, f"summary: {summary}", path, "unreadable")
+            else:
                 self._case(path, summary)
-            self._progress(number, len(paths), path.parent.name)
+            self._progress(number, len(found), path.parent.name)
         for table in sorted(place.rglob("cohort.csv")):
             with table.open(newline="", encoding="utf-8") as file:
                 done = [row["case_id"] for row in csv.DictReader(file) if row.get("status") in ("done", "skipped")]
@@ -167,34 +171,34 @@ class _Inspector:
                 if not summary_file.is_file():
                     self._add(case_id, "summary", summary_file, "missing")
 
-    def _case(self, path: Path, summary: Mapping[str, Any]) -> None:
-        owner = str(summary.get("case_id", path.parent.name))
-        for name, file, recorded in _files_of(_entry(summary, "inputs", path)):
-            self._file(owner, f"input {name}", Path(file), recorded)
-        self._model(owner, path, _entry(summary, "model", path))
-        for name, recorded in _entry(summary, "outputs", path).items():
-            self._file(owner, f"output {name}", path.parent / name, str(recorded))
-        self._versions(owner, summary)
+    def _case(self, path: Path, summary: CaseSummary) -> None:
+        owner = summary.case_id
+        for name, entry in summary.inputs.items():
+            self._file(owner, f"input {name}", Path(entry.file), entry.sha256)
+        self._model(owner, summary.model)
+        for name, recorded in summary.outputs.items():
+            self._file(owner, f"output {name}", path.parent / name, recorded)
+        self._versions(owner, summary.versions)
 
-    def _model(self, owner: str, path: Path, record: Mapping[str, Any]) -> None:
+    def _model(self, owner: str, record: ModelRecord) -> None:
         """Check that the model is the one that answered; several that answered together have one checksum."""
-        folders = [Path(folder) for folder in record.get("members", [record.get("folder", path)])]
+        folders = [Path(folder) for folder in record.members or (record.folder,)]
         digests = [self._digest(folder / "model.json") for folder in folders]
         if None in digests:
             self._add(owner, "model", folders[digests.index(None)] / "model.json", "missing")
             return
         together = "".join(str(digest) for digest in digests)
         found = together if len(folders) == 1 else hashlib.sha256(together.encode()).hexdigest()
-        matches = found == record.get("sha256")
+        matches = found == record.sha256
         self._add(owner, "model", folders[0] / "model.json", "matches" if matches else "differs")
         if matches:  # then what model.json names is what answered
             for folder in folders:
                 self.model_folder(folder, owner)
 
-    def _versions(self, owner: str, record: Mapping[str, Any]) -> None:
+    def _versions(self, owner: str, made_with: Mapping[str, str]) -> None:
         """Note which packages differ from those installed here: the same input may then give another result."""
         here = versions()
-        for name, version in record.get("versions", {}).items():
+        for name, version in made_with.items():
             if name not in ("platform", "python") and here.get(name, version) != version:
                 self.notes.add(f"made with {name} {version}, installed is {here[name]}; first met in {owner}")
 
@@ -204,12 +208,3 @@ def _entry(record: Any, name: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path}: has no table '{name}'; it is damaged or of another version, make the result again")
     return value
-
-
-def _files_of(inputs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield name, file and checksum of every input, however deep it stands."""
-    for name, entry in inputs.items():
-        if isinstance(entry, dict) and "file" in entry and "sha256" in entry:
-            yield prefix + name, str(entry["file"]), str(entry["sha256"])
-        elif isinstance(entry, dict):
-            yield from _files_of(entry, f"{prefix}{name} ")

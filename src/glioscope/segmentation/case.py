@@ -15,19 +15,26 @@ from numpy.typing import NDArray
 from glioscope.cases import Case, LoadedCase, load_case, naming_scheme
 from glioscope.dicom.find import DicomCase
 from glioscope.errors import CaseError, RunError
-from glioscope.files import remove_scratch, sha256_of, write_json
+from glioscope.files import remove_scratch, sha256_of
 from glioscope.inference import Engine, InferenceConfig, predict_case, regions_from_probabilities
 from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_named
 from glioscope.machine import processor, versions
 from glioscope.model import ModelSpec
 from glioscope.prepare.preprocessing import PreparedCase, prepare, restore
 from glioscope.prepare.skull import skull_on
-from glioscope.quality import Flag, check_input, check_output, uncertainty
+from glioscope.quality import check_input, check_output, uncertainty
+from glioscope.results import CaseSummary, DicomFiles, Flag, InputFile, Measurements, usable_summary, write_summary
+from glioscope.results.preparation import RawOrigin
+from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRecord, ProcessorRecord, SchemeRecord
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
 from glioscope.space.volumes import read_grid, write_volume
 
 if TYPE_CHECKING:
     from glioscope.segmentation.raw import RawRoute
+
+
+Inputs = Mapping[str, InputFile | DicomFiles]
+"""Sequence to its file; of DICOM `dicom` to all files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +45,7 @@ class Work:
     spec: ModelSpec
     inference: InferenceConfig
     options: SegmentOptions
-    model: dict[str, Any]
+    model: ModelRecord
     """Name, folder and checksum, as summaries tell them."""
     card: Mapping[str, Any] | None
     """What the model's card.json says, if it has one: what a missing sequence costs."""
@@ -51,7 +58,7 @@ class Ready:
     loaded: LoadedCase
     prepared: PreparedCase
     scheme: LabelScheme
-    inputs: dict[str, Any]
+    inputs: Inputs
     """What was given, with checksums."""
     seconds: dict[str, float]
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -81,7 +88,7 @@ def read(work: Work, case: Case | DicomCase) -> Ready | CaseOutcome:
     inputs = _inputs(case)
     earlier = None if work.options.overwrite else _earlier(work, case.case_id, _recipe(work, scheme, overrides), inputs)
     if earlier is not None:
-        return CaseOutcome(case_id=case.case_id, status="skipped", summary=earlier)
+        return CaseOutcome.of(earlier, "skipped")
     loaded, route = _load(work, case)
     read = time.perf_counter()
     prepared = prepare(replace(loaded, reference=None), work.spec.preprocessing)
@@ -100,14 +107,14 @@ def read(work: Work, case: Case | DicomCase) -> Ready | CaseOutcome:
     )
 
 
-def _inputs(case: Case | DicomCase) -> dict[str, Any]:
+def _inputs(case: Case | DicomCase) -> Inputs:
     """Return what was given, with checksums. DICOM has one for all its files: a path may name the patient."""
     if isinstance(case, DicomCase):
         files = case.files()
         digest = hashlib.sha256("".join(map(_checksum, files)).encode()).hexdigest()
-        return {"dicom": {"files": len(files), "sha256": digest}}
+        return {"dicom": DicomFiles(files=len(files), sha256=digest)}
     return {
-        name: {"file": str(file.path.resolve()), "channel": file.channel, "sha256": _checksum(file.path)}
+        name: InputFile(file=str(file.path.resolve()), channel=file.channel, sha256=_checksum(file.path))
         for name, file in case.sequences.items()
     }
 
@@ -156,23 +163,22 @@ def _recipe(work: Work, scheme: LabelScheme, overrides: Mapping[str, str]) -> di
     return recipe | ({"identity": work.options.identity} if work.options.dicom else {})
 
 
-def _earlier(work: Work, case_id: str, recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+def _earlier(work: Work, case_id: str, recipe: Mapping[str, Any], inputs: Inputs) -> CaseSummary | None:
     """Return the summary of an earlier run if it is of these inputs, model and settings, and its files are there."""
     folder = work.output / case_id
-    try:
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        before = {name: entry["sha256"] for name, entry in summary.get("raw", summary)["inputs"].items()}
-        same = (
-            before == {name: entry["sha256"] for name, entry in inputs.items()}
-            and summary["model"]["sha256"] == work.model["sha256"]
-            and {"identity": False, **summary["settings"]} == {"identity": False, **recipe}
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    summary = usable_summary(folder / SUMMARY)
+    if summary is None:
         return None
+    given = summary.raw.inputs if summary.raw else summary.inputs
+    same = (
+        {name: entry.sha256 for name, entry in given.items()} == {name: entry.sha256 for name, entry in inputs.items()}
+        and summary.model.sha256 == work.model.sha256
+        and {"identity": False, **summary.settings} == {"identity": False, **recipe}
+    )
     wanted = ["segmentation.nii.gz", *(["report.html"] if work.options.report else [])]
     wanted += [f"probability-{name}.nii.gz" for name in REGIONS] if work.options.save_probabilities else []
-    if "raw" in summary:
-        wanted += [entry["file"] for entry in summary["raw"]["native"].values()]
+    if summary.raw:
+        wanted += [entry.file for entry in summary.raw.native.values()]
         wanted += [CLINICAL[kind] for kind in work.options.dicom] if "dicom" in inputs else []
     return summary if same and all((folder / name).is_file() for name in wanted) else None
 
@@ -211,31 +217,25 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
     lap("measure")
     flags = checked.result()
     lap("check")
-    inputs = ready.inputs
-    raw: dict[str, Any] = {}
+    inputs = {name: entry for name, entry in ready.inputs.items() if isinstance(entry, InputFile)}
+    origin = None
     if ready.route is not None:
-        inputs, raw, more_flags = _way_back(work, folder, predicted, labels, measurements, outputs)
+        inputs, origin, more_flags = _way_back(work, folder, predicted, labels, measurements, outputs)
         flags += more_flags
         lap("native")
-    summary: dict[str, Any] = {
-        "case_id": loaded.case.case_id,
-        "subject_id": loaded.case.subject_id,
-        "inputs": inputs,
-        **raw,
-        **_description(work, engine, ready),
-        "measurements": measurements,
-        "flags": [flag.as_dict() for flag in flags],
-        "outputs": outputs,
-        "seconds": lap.rounded(),
-    }
+    summary = replace(
+        _summary(work, engine, ready, inputs, origin, measurements),
+        flags=tuple(flags),
+        outputs=outputs,
+        seconds=lap.rounded(),
+    )
     if work.options.report:
         failure = _report(folder / "report.html", predicted, labels, summary)
-        if failure:
-            summary["flags"].append(failure.as_dict())
         lap("report")
-        summary["seconds"] = lap.rounded()
-    write_json(folder / "summary.json", summary)
-    return CaseOutcome(case_id=loaded.case.case_id, status="done", summary=summary)
+        more = (failure,) if failure else ()
+        summary = replace(summary, flags=(*summary.flags, *more), seconds=lap.rounded())
+    write_summary(folder / SUMMARY, summary)
+    return CaseOutcome.of(summary, "done")
 
 
 class _Laps:
@@ -253,19 +253,32 @@ class _Laps:
         return {stage: round(s, 3) for stage, s in self._seconds.items()}
 
 
-def _description(work: Work, engine: Engine, ready: Ready) -> dict[str, Any]:
-    """Return what a summary tells of the case and of how it was done."""
+def _summary(
+    work: Work,
+    engine: Engine,
+    ready: Ready,
+    inputs: Mapping[str, InputFile],
+    origin: RawOrigin | None,
+    measurements: Measurements,
+) -> CaseSummary:
+    """Return the summary of a case but for flags, outputs and seconds."""
     grid, scheme = ready.loaded.grid, ready.scheme
-    return {
-        "missing_sequences": list(ready.loaded.case.missing),
-        "grid": {"shape": list(grid.shape), "spacing_mm": list(grid.spacing_mm), "orientation": grid.orientation},
-        "scheme": {"name": scheme.name, "labels": {str(v): tissue for v, tissue in scheme.meanings.items()}},
-        "model": work.model,
-        "settings": _recipe(work, scheme, ready.overrides),
-        "engine": {"name": engine.name, "precision": engine.precision, "description": engine.description},
-        "processor": asdict(processor()),
-        "versions": versions(),
-    }
+    return CaseSummary(
+        case_id=ready.loaded.case.case_id,
+        subject_id=ready.loaded.case.subject_id,
+        inputs=inputs,
+        raw=origin,
+        missing_sequences=tuple(ready.loaded.case.missing),
+        grid=GridRecord(shape=grid.shape, spacing_mm=grid.spacing_mm, orientation=grid.orientation),
+        scheme=SchemeRecord(name=scheme.name, labels={str(v): tissue for v, tissue in scheme.meanings.items()}),
+        model=work.model,
+        settings=_recipe(work, scheme, ready.overrides),
+        engine=EngineRecord(name=engine.name, precision=engine.precision, description=engine.description),
+        processor=ProcessorRecord(**asdict(processor())),
+        versions=versions(),
+        measurements=measurements,
+        flags=(),
+    )
 
 
 def _way_back(
@@ -273,10 +286,10 @@ def _way_back(
     folder: Path,
     predicted: Predicted,
     labels: NDArray[np.uint8],
-    measurements: Mapping[str, Any],
+    measurements: Measurements,
     outputs: dict[str, str],
-) -> tuple[dict[str, Any], dict[str, Any], list[Flag]]:
-    """Write what raw scans get besides, and add it to `outputs`; return inputs and table of the summary, and flags."""
+) -> tuple[dict[str, InputFile], RawOrigin, list[Flag]]:
+    """Write what raw scans get besides, and add it to `outputs`; return inputs and origin of the summary, and flags."""
     from glioscope.segmentation import raw
 
     ready, route = predicted.ready, predicted.ready.route
@@ -284,10 +297,10 @@ def _way_back(
     inputs, written = raw.write_scans(folder, route, ready.loaded.case.case_id)
     outputs.update(written)
     native, maps = raw.write_native(folder, route, labels, ready.scheme)
-    outputs.update({entry["file"]: entry["sha256"] for entry in native.values()})
+    outputs.update({entry.file: entry.sha256 for entry in native.values()})
     written, flags = raw.write_clinical(folder, route, maps, ready.scheme, measurements, work.options)
     outputs.update(written)
-    return inputs, {"raw": raw.record_of(route, ready.inputs, native)}, [*raw.flags_of(route), *flags]
+    return inputs, raw.record_of(route, ready.inputs, native), [*raw.flags_of(route), *flags]
 
 
 def _check_result(predicted: Predicted) -> tuple[Flag, ...]:
@@ -301,7 +314,7 @@ def _check_result(predicted: Predicted) -> tuple[Flag, ...]:
     )
 
 
-def _report(path: Path, predicted: Predicted, native: NDArray[np.uint8], summary: Mapping[str, Any]) -> Flag | None:
+def _report(path: Path, predicted: Predicted, native: NDArray[np.uint8], summary: CaseSummary) -> Flag | None:
     """Write the page; a page that fails must not cost the segmentation, so it becomes a flag."""
     from glioscope.report import write_case_report
 

@@ -9,11 +9,14 @@ from typing import Protocol
 from glioscope.cases import Case, case_of_files, load_case, scan_cases
 from glioscope.dicom.find import DicomCase, find_dicom
 from glioscope.errors import CaseError, GlioscopeError, RunError
-from glioscope.files import csv_text, is_nifti, read_json, write_text
+from glioscope.files import csv_text, is_nifti, write_text
 from glioscope.labels import REGIONS, scheme_named
+from glioscope.results import CaseSummary, summaries
+from glioscope.results.summary import SUMMARY
 from glioscope.segmentation.records import (
     CaseOutcome,
     OnProgress,
+    Rewritten,
     SegmentationResult,
     SegmentOptions,
     reason,
@@ -162,34 +165,20 @@ def _report_cohort(output: Path) -> None:
 
 def _line(outcome: CaseOutcome) -> str:
     """Return what a person watching wants to know of one case."""
-    if outcome.summary is None:
+    found = outcome.brief
+    if found is None:
         return f"{outcome.case_id}: failed: {outcome.reason}"
     if outcome.status == "skipped":
         return f"{outcome.case_id}: was done"
-    summary = outcome.summary
-    volumes = summary["measurements"]["volumes_ml"]
-    sizes = ", ".join(f"{name} {volumes[name]:.1f} ml" for name in REGIONS if volumes.get(name) is not None)
-    total = sum(summary["seconds"].values())
-    flags = ", ".join(flag["code"] for flag in summary["flags"] if flag["severity"] != "info")
-    return f"{outcome.case_id}: {sizes} in {total:.1f} s" + (f" [{flags}]" if flags else "")
+    volumes = found.volumes_ml
+    sizes = ", ".join(f"{name} {volumes[name]:.1f} ml" for name in REGIONS if name in volumes)
+    flags = ", ".join(flag.code for flag in found.flags if flag.severity != "info")
+    return f"{outcome.case_id}: {sizes} in {found.seconds:.1f} s" + (f" [{flags}]" if flags else "")
 
 
 def _write_tables(output: Path, outcomes: Sequence[CaseOutcome]) -> None:
     """Write cohort.csv, a row per case, and failures.csv, a row per failed case (none: the file is removed)."""
-    rows = []
-    for outcome in outcomes:
-        summary = outcome.summary or {}
-        volumes = summary.get("measurements", {}).get("volumes_ml", {})
-        rows.append(
-            {
-                "case_id": outcome.case_id,
-                "status": outcome.status,
-                **{f"{name}_ml": volumes.get(name, "") for name in REGIONS},
-                "flags": " ".join(flag["code"] for flag in summary.get("flags", [])),
-                "seconds": round(sum(summary["seconds"].values()), 3) if summary else "",
-                "reason": outcome.reason,
-            }
-        )
+    rows = [_row(outcome) for outcome in outcomes]
     write_text(output / "cohort.csv", csv_text(list(rows[0]), (row.values() for row in rows)))
     failed = [(o.case_id, o.reason) for o in outcomes if o.status == "failed"]
     if failed:
@@ -198,7 +187,21 @@ def _write_tables(output: Path, outcomes: Sequence[CaseOutcome]) -> None:
         (output / "failures.csv").unlink(missing_ok=True)
 
 
-def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, _line: None) -> tuple[Path, ...]:
+def _row(outcome: CaseOutcome) -> dict[str, str | float]:
+    """Return a case's row of cohort.csv; cells of a failed case are empty."""
+    found = outcome.brief
+    volumes = found.volumes_ml if found else {}
+    return {
+        "case_id": outcome.case_id,
+        "status": outcome.status,
+        **{f"{name}_ml": volumes.get(name, "") for name in REGIONS},
+        "flags": " ".join(flag.code for flag in found.flags) if found else "",
+        "seconds": round(found.seconds, 3) if found else "",
+        "reason": outcome.reason,
+    }
+
+
+def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, _line: None) -> Rewritten:
     """Write report.html again for each case below a folder that `segment` wrote, from what is on disk.
 
     The inputs are read where `summary.json` says they lie. Without probabilities there is no uncertainty to show.
@@ -206,37 +209,51 @@ def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, 
     Raises
     ------
     RunError
-        There is no summary below the folder, or one is damaged.
+        There is no summary below the folder, or it is damaged or of a later format; of several all are.
     CaseError
-        An input is gone.
+        An input of the only case is gone, or of each of several.
     """
-    from glioscope.report import write_case_report, write_cohort_report
+    from glioscope.report import write_cohort_report
 
-    found = sorted(output.rglob("summary.json"))
-    summaries = [(path.parent, read_json(path, what="summary")) for path in found]
-    summaries = [(folder, s) for folder, s in summaries if isinstance(s, dict) and "inputs" in s]
-    if not summaries:
+    found = list(summaries(output))
+    if not found:
         raise RunError(
             f"{output}: holds no summary.json of a segmented case; give the folder 'glioscope segment' wrote"
         )
-    written = []
-    for folder, summary in summaries:
+    written: list[Path] = []
+    problems: dict[str, GlioscopeError] = {}
+    for number, (path, summary) in enumerate(found, start=1):
         try:
-            inputs = summary["inputs"].items()
-            files = {name: VolumeFile(Path(entry["file"]), entry["channel"]) for name, entry in inputs}
-            case = Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
-            scheme = scheme_named(summary["scheme"]["name"])
-            labels = read_labels(folder / "segmentation.nii.gz").data
-            write_case_report(folder / "report.html", load_case(case), labels, scheme, summary)
-        except GlioscopeError:
-            raise
-        except Exception as error:
-            raise RunError(
-                f"{folder / 'summary.json'}: is damaged or of another version ({type(error).__name__}: {error}); "
-                "segment it again"
-            ) from error
-        written.append(folder / "report.html")
-        progress(len(written), len(summaries), f"{case.case_id}: {folder / 'report.html'}")
+            page = _rewrite_report(path.parent, summary)
+        except GlioscopeError as error:
+            problems[path.parent.name] = error
+            progress(number, len(found), f"{path.parent.name}: failed: {error}")
+        else:
+            written.append(page)
+            progress(number, len(found), f"{path.parent.name}: {page}")
+    if not written:
+        raise next(iter(problems.values()))
     if (output / "cohort.csv").is_file():
         written.insert(0, write_cohort_report(output))
-    return tuple(written)
+    return Rewritten(pages=tuple(written), problems={name: str(error) for name, error in problems.items()})
+
+
+def _rewrite_report(folder: Path, summary: CaseSummary | RunError) -> Path:
+    """Write the page of one case again, and return its path."""
+    from glioscope.report import write_case_report
+
+    if isinstance(summary, RunError):
+        raise summary
+    page = folder / "report.html"
+    try:
+        files = {name: VolumeFile(Path(entry.file), entry.channel) for name, entry in summary.inputs.items()}
+        case = Case(case_id=summary.case_id, subject_id=summary.subject_id, sequences=files)
+        labels = read_labels(folder / "segmentation.nii.gz").data
+        write_case_report(page, load_case(case), labels, scheme_named(summary.scheme.name), summary)
+    except GlioscopeError:
+        raise
+    except Exception as error:  # every field is of its type, and some still make no sense together
+        raise RunError(
+            f"{folder / SUMMARY}: cannot be laid out ({type(error).__name__}: {error}); segment the case again"
+        ) from error
+    return page

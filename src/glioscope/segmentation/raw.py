@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,9 @@ from glioscope.errors import GlioscopeError
 from glioscope.files import sha256_of
 from glioscope.labels import REGIONS, LabelScheme, regions_from_labels
 from glioscope.prepare.patient import PreparedRaw, prepare_raw, record, to_native, write_prepared
-from glioscope.quality import Flag
 from glioscope.quality.inputs import THICK_MM
+from glioscope.results import DicomFiles, Flag, InputFile, Measurements
+from glioscope.results.preparation import NativeMap, RawOrigin, SeriesRecord
 from glioscope.segmentation.records import CLINICAL, SegmentOptions
 from glioscope.space.volumes import write_volume
 
@@ -77,22 +77,22 @@ def _no_voxels(scan: RawScan) -> NDArray[np.float32]:
     return np.broadcast_to(np.float32(0), scan.grid.shape)
 
 
-def write_scans(folder: Path, route: RawRoute, case_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+def write_scans(folder: Path, route: RawRoute, case_id: str) -> tuple[dict[str, InputFile], dict[str, str]]:
     """Write the prepared scans, so that the result can be looked at; return them as inputs, and their checksums."""
     case = write_prepared(route.prepared, folder / "prepared", case_id)
     inputs, written = {}, {}
     for code, file in case.sequences.items():
         digest = sha256_of(file.path)
-        inputs[code] = {"file": str(file.path.resolve()), "channel": None, "sha256": digest}
+        inputs[code] = InputFile(file=str(file.path.resolve()), channel=None, sha256=digest)
         written[f"prepared/{file.path.name}"] = digest
     return inputs, written
 
 
 def write_native(
     folder: Path, route: RawRoute, labels: NDArray[np.uint8], scheme: LabelScheme
-) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
+) -> tuple[dict[str, NativeMap], dict[str, NDArray[np.uint8]]]:
     """Write native/<sequence>.nii.gz, the labels on each scan's own grid; return what a summary says of them."""
-    written: dict[str, Any] = {}
+    written = {}
     maps = {}
     for code, grid in route.prepared.natives.items():
         maps[code] = to_native(labels, route.prepared, code, scheme=scheme)
@@ -100,13 +100,14 @@ def write_native(
         write_volume(folder / name, maps[code], grid)
         regions = regions_from_labels(maps[code], scheme)
         volumes = np.count_nonzero(regions, axis=(1, 2, 3)) * grid.voxel_volume_ml
-        written[code] = {
-            "file": name,
-            "sha256": sha256_of(folder / name),
-            "shape": list(grid.shape),
-            "spacing_mm": [round(s, 4) for s in grid.spacing_mm],
-            "volumes_ml": {name: round(float(v), 3) for name, v in zip(REGIONS, volumes, strict=True)},
-        }
+        i, j, k = (round(edge, 4) for edge in grid.spacing_mm)
+        written[code] = NativeMap(
+            file=name,
+            sha256=sha256_of(folder / name),
+            shape=grid.shape,
+            spacing_mm=(i, j, k),
+            volumes_ml={name: round(float(v), 3) for name, v in zip(REGIONS, volumes, strict=True)},
+        )
     return written, maps
 
 
@@ -115,7 +116,7 @@ def write_clinical(
     route: RawRoute,
     maps: Mapping[str, NDArray[np.uint8]],
     scheme: LabelScheme,
-    measurements: Mapping[str, Any],
+    measurements: Measurements,
     options: SegmentOptions,
 ) -> tuple[dict[str, str], list[Flag]]:
     """Write the clinical files asked for into dicom/; return their checksums, and why any is not there.
@@ -164,27 +165,27 @@ def flags_of(route: RawRoute) -> list[Flag]:
     return [*flags, *(Flag("preparation", "warning", problem) for problem in route.prepared.problems)]
 
 
-def record_of(route: RawRoute, inputs: Mapping[str, Any], native: Mapping[str, Any]) -> dict[str, Any]:
+def record_of(
+    route: RawRoute, inputs: Mapping[str, InputFile | DicomFiles], native: Mapping[str, NativeMap]
+) -> RawOrigin:
     """Return what a summary tells of the raw scans: series and reasons, transforms and their quality, the way back."""
     patient = route.patient
     chosen = {choice.sequence: choice for choice in patient.choices}
     series = {}
     for code, scan in patient.scans.items():
         choice = chosen.get(code)
-        series[code] = {
-            "series": choice.series if choice else "",
-            "reason": choice.reason if choice else "named by its file",
-            "description": scan.description,
-            "problems": list(scan.problems),
-        }
-    preparation = record(route.prepared, "")
-    del preparation["case_id"]
-    return {
-        "why": route.why,
-        "inputs": dict(inputs),
-        "patient": patient.patient,
-        "series": series,
-        "left_out": dict(patient.left_out),
-        "preparation": preparation,
-        "native": dict(native),
-    }
+        series[code] = SeriesRecord(
+            series=choice.series if choice else "",
+            reason=choice.reason if choice else "named by its file",
+            description=scan.description,
+            problems=scan.problems,
+        )
+    return RawOrigin(
+        why=route.why,
+        inputs=dict(inputs),
+        patient=patient.patient,
+        series=series,
+        left_out=dict(patient.left_out),
+        preparation=record(route.prepared),
+        native=dict(native),
+    )

@@ -4,10 +4,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Self
 
 from glioscope.errors import GlioscopeError
 from glioscope.inference import Device, Precision
+from glioscope.results import CaseSummary, Flag
 
 Status = Literal["done", "skipped", "failed"]
 ClinicalFile = Literal["seg", "rtstruct", "sr"]
@@ -45,16 +46,38 @@ class SegmentOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What the tables of a cohort need of a summary.
+
+    A whole summary is some 15 kB in memory, and a hundred thousand of them would be more than a worker needs.
+    """
+
+    volumes_ml: Mapping[str, float]
+    """Region to millilitres."""
+    flags: tuple[Flag, ...]
+    seconds: float
+    """Wall clock of the whole case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseOutcome:
     """What became of one case."""
 
     case_id: str
     status: Status
     """`skipped`: an earlier run did it."""
-    summary: Mapping[str, Any] | None = None
-    """What stands in summary.json; None if it failed."""
+    brief: Brief | None = None
+    """None if it failed."""
+    summary: CaseSummary | None = None
+    """What stands in summary.json; None if it failed, or was done in another process."""
     reason: str = ""
     """Why it failed, one line."""
+
+    @classmethod
+    def of(cls, summary: CaseSummary, status: Status) -> Self:
+        """Return the outcome of a case that has a summary."""
+        brief = Brief(volumes_ml=summary.measurements.volumes_ml, flags=summary.flags, seconds=summary.total_seconds)
+        return cls(case_id=summary.case_id, status=status, brief=brief, summary=summary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +90,16 @@ class SegmentationResult:
     def with_status(self, status: Status) -> tuple[CaseOutcome, ...]:
         """Return the outcomes of one status."""
         return tuple(o for o in self.outcomes if o.status == status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """Pages written again."""
+
+    pages: tuple[Path, ...]
+    """The cohort's first, if there is one."""
+    problems: Mapping[str, str]
+    """Case to why its page was not written."""
 
 
 def reason(error: Exception) -> str:

@@ -17,6 +17,7 @@ from glioscope.files import sha256_of
 from glioscope.inference import Engine, InferenceConfig, load_ensemble
 from glioscope.labels import scheme_named
 from glioscope.model import ModelSpec, model_folders, read_ensemble
+from glioscope.results.summary import ModelRecord
 from glioscope.segmentation.case import Predicted, Ready, Work, finish, predict, read
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
 from glioscope.settings import settings
@@ -165,11 +166,13 @@ def _card(folder: Path) -> Mapping[str, Any] | None:
     return card
 
 
-def _model_record(folders: Sequence[Path], spec: ModelSpec) -> dict[str, Any]:
+def _model_record(folders: Sequence[Path], spec: ModelSpec) -> ModelRecord:
     """Return what tells one model from another; an ensemble's checksum is that of its members' checksums in order."""
     digests = [sha256_of(folder / "model.json") for folder in folders]
-    record: dict[str, Any] = {"name": spec.name, "folder": str(folders[0].resolve()), "sha256": digests[0]}
-    if len(folders) > 1:
-        record["sha256"] = hashlib.sha256("".join(digests).encode()).hexdigest()
-        record["members"] = [str(folder.resolve()) for folder in folders]
-    return record
+    together = len(folders) > 1
+    return ModelRecord(
+        name=spec.name,
+        folder=str(folders[0].resolve()),
+        sha256=hashlib.sha256("".join(digests).encode()).hexdigest() if together else digests[0],
+        members=tuple(str(folder.resolve()) for folder in folders) if together else (),
+    )

@@ -12,8 +12,7 @@ Beside `resampling`, which moves the voxels once the matrix is known.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
@@ -77,11 +76,6 @@ class Registration:
     """None where nothing was searched: a scan on its own, or with itself."""
     problems: tuple[str, ...] = ()
     """What is doubtful, one sentence each."""
-
-    def record(self) -> dict[str, Any]:
-        """Return it JSON-ready."""
-        quality = {k: round(v, 4) for k, v in asdict(self.quality).items()} if self.quality else None
-        return {"matrix_ras_mm": self.matrix.tolist(), "quality": quality, "problems": list(self.problems)}
 
 
 def head_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:

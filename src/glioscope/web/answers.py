@@ -1,12 +1,11 @@
 """What the API answers, as the page and scripts see it."""
 
 import time
-from typing import Any
 
 from pydantic import BaseModel, Field
 
 from glioscope.web.service import Service
-from glioscope.web.store import CaseRow, JobRow, VersionRow
+from glioscope.web.store import CaseRow, Found, JobRow, VersionRow
 
 
 class ScanAnswer(BaseModel):
@@ -58,7 +57,7 @@ class CaseAnswer(BaseModel):
     raw: bool = Field(description="The scans are aligned and the skull is taken off first")
     scans: list[ScanAnswer]
     choice: dict[str, int] = Field(description="Sequence code to the place in `scans`")
-    result: dict[str, Any] = Field(description="Volumes in ml by region, number of quality flags")
+    result: Found = Field(description="Volumes in ml by region, number of quality flags; empty before there are any")
     version: int = Field(description="Newest version of the segmentation; 0 before there is one")
     versions: list[VersionAnswer]
     created: float
@@ -74,7 +73,7 @@ class CaseLine(BaseModel):
     state: str
     message: str
     version: int
-    result: dict[str, Any]
+    result: Found
     created: float
     finished: float | None
     work: WorkAnswer | None
@@ -162,7 +161,7 @@ def case_answer(service: Service, row: CaseRow) -> CaseAnswer:
         raw=row.raw,
         scans=[ScanAnswer(name=s.name, guess=s.guess, detail=s.detail, problem=s.problem) for s in row.scans],
         choice=dict(row.choice),
-        result=dict(row.result),
+        result=row.result,
         version=row.version,
         versions=[version_answer(service, row.key, version) for version in service.store.versions(row.key)],
         created=row.created,
@@ -179,7 +178,7 @@ def case_line(service: Service, row: CaseRow) -> CaseLine:
         state=row.state,
         message=row.message,
         version=row.version,
-        result=dict(row.result),
+        result=row.result,
         created=row.created,
         finished=row.finished,
         work=_work(service, row),

@@ -3,11 +3,14 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 import glioscope
+from glioscope.results import CaseSummary
+from glioscope.results.stored import as_json
+from glioscope.results.summary import without_folders
 from glioscope.web import results
 from glioscope.web.answers import (
     CaseAnswer,
@@ -183,19 +186,18 @@ def segmentation(
     return FileResponse(path, media_type="application/gzip", filename=f"{name}_{path.name}")
 
 
-@router.get("/api/cases/{key}/summary.json", responses=_LATER)
-def summary(service: Desk, key: Key, version: Version = None) -> dict[str, Any]:
-    """Measurements, flags, provenance."""
+@router.get("/api/cases/{key}/summary.json", responses=_LATER, response_model=CaseSummary)
+def summary(service: Desk, key: Key, version: Version = None) -> Response:
+    """Measurements, flags, provenance; files by their names alone."""
     _, number = _versioned(service, key, version)
-    found = results.read_summary(service.store, key, number)
-    return {**found, "inputs": {n: {**e, "file": e["file"].rsplit("/", 1)[-1]} for n, e in found["inputs"].items()}}
+    return JSONResponse(as_json(without_folders(results.read_summary(service.store, key, number))))
 
 
 @router.get("/api/cases/{key}/files/{name:path}", responses=_LATER)
 def file(service: Desk, key: Key, name: str) -> Response:
     """What else was written, by its name in the summary's outputs: DICOM files, labels on the scans' own grids."""
     case_id, _ = _versioned(service, key, 1)
-    if name not in results.read_summary(service.store, key, 1).get("outputs", {}):
+    if name not in results.read_summary(service.store, key, 1).outputs:
         raise HTTPException(404, "there is no such file")
     path = results.result_folder(service.store, key) / name
     return FileResponse(path, media_type="application/octet-stream", filename=f"{case_id}_{path.name}")

@@ -12,9 +12,8 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -29,10 +28,13 @@ from glioscope.files import read_json, sha256_of, write_json
 from glioscope.labels import REGIONS, LabelScheme, check_labels, scheme_named
 from glioscope.measure import measure
 from glioscope.report import write_case_report
+from glioscope.results import CaseSummary, Flag, write_summary
+from glioscope.results import read_summary as read
+from glioscope.results.summary import CorrectionRecord
 from glioscope.space.background import foreground
 from glioscope.space.grid import Box, Grid, bounding_box, cut, paste
 from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
-from glioscope.web.store import CaseRow, Store, VersionRow
+from glioscope.web.store import CaseRow, Found, Store, VersionRow
 
 MOST_UPLOADED = 64 * 1024 * 1024
 """Bytes of a corrected segmentation as it is sent; label maps pack to a hundredth."""
@@ -64,36 +66,34 @@ def names(version: int) -> tuple[str, str, str]:
     return f"segmentation{mark}.nii.gz", f"summary{mark}.json", f"report{mark}.html"
 
 
-def read_summary(store: Store, key: str, version: int) -> dict[str, Any]:
-    """Return the summary of a version."""
-    return read_json(result_folder(store, key) / names(version)[1], what="summary")
+def read_summary(store: Store, key: str, version: int) -> CaseSummary:
+    """Return the summary of a version. Errors as `results.read_summary`."""
+    return read(result_folder(store, key) / names(version)[1])
 
 
-def content_of(summary: Mapping[str, Any], version: int) -> str:
+def content_of(summary: CaseSummary, version: int) -> str:
     """Return a mark of what a version is: the voxels of its segmentation and of the scans it was made from.
 
     Numbers begin again at 1 when a case is segmented anew; this does not. 32 hexadecimal digits.
     """
-    inputs = sorted((name, entry["sha256"]) for name, entry in summary["inputs"].items())
-    parts = [summary["outputs"][names(version)[0]], *(f"{name}:{digest}" for name, digest in inputs)]
+    inputs = sorted((name, entry.sha256) for name, entry in summary.inputs.items())
+    parts = [summary.outputs[names(version)[0]], *(f"{name}:{digest}" for name, digest in inputs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def result_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+def result_of(summary: CaseSummary) -> Found:
     """Return what the list of cases shows of a summary."""
-    measurements = summary.get("measurements", {})
-    volumes = measurements.get("volumes_ml", {})
-    flags = [flag.get("severity", "info") for flag in summary.get("flags", [])]
-    return {
-        "volumes_ml": {name: volumes[name] for name in REGIONS if name in volumes},
-        "flags": sum(severity != "info" for severity in flags),
-    }
+    volumes = summary.measurements.volumes_ml
+    return Found(
+        volumes_ml={name: volumes[name] for name in REGIONS if name in volumes},
+        flags=sum(flag.severity != "info" for flag in summary.flags),
+    )
 
 
-def case_of(summary: Mapping[str, Any]) -> Case:
+def case_of(summary: CaseSummary) -> Case:
     """Return the case that a summary is about, as its files lie (each of one volume: `service` lays them out so)."""
-    files = {name: VolumeFile(Path(entry["file"])) for name, entry in summary["inputs"].items()}
-    return Case(case_id=summary["case_id"], subject_id=summary["subject_id"], sequences=files)
+    files = {name: VolumeFile(Path(entry.file)) for name, entry in summary.inputs.items()}
+    return Case(case_id=summary.case_id, subject_id=summary.subject_id, sequences=files)
 
 
 def view_box(store: Store, key: str) -> Box:
@@ -175,7 +175,7 @@ def report_file(store: Store, key: str, version: int) -> Path:
     if not (folder / page).is_file():
         summary = read_summary(store, key, version)
         labels = read_labels(folder / segmentation).data
-        scheme = scheme_named(summary["scheme"]["name"])
+        scheme = scheme_named(summary.scheme.name)
         write_case_report(folder / page, load_case(case_of(summary)), labels, scheme, summary)
     return folder / page
 
@@ -195,7 +195,7 @@ class Correction:
     """Save it although a newer version exists."""
 
 
-def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionRow, dict[str, Any]]:
+def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionRow, CaseSummary]:
     """Check a corrected segmentation, measure it, write it as the next version, and return that with its summary.
 
     Parameters
@@ -222,7 +222,7 @@ def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionR
         folder, based_on = result_folder(store, row.key), sent.based_on
         summary = _corrected_summary(store, row.key, sent, newest)
         before = read_labels(folder / names(based_on)[0])
-        scheme = scheme_named(summary["scheme"]["name"])
+        scheme = scheme_named(summary.scheme.name)
         labels = read_correction(sent.body, before, view_box(store, row.key), scheme)
         number, note = newest + 1, sent.note
         segmentation, record, _ = names(number)
@@ -231,10 +231,12 @@ def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionR
             raise CaseError(f"the segmentation: is the same as version {based_on}, so no version was made of it")
         write_volume(folder / segmentation, labels, before.grid)
         try:
-            made = _corrected(store, row.key, summary, labels, before.grid, scheme)
-            made["outputs"] = {segmentation: sha256_of(folder / segmentation)}
-            made["correction"] = {"version": number, "based_on": based_on, "changed_voxels": changed, "note": note}
-            write_json(folder / record, made)
+            made = replace(
+                _corrected(store, row.key, summary, labels, before.grid, scheme),
+                outputs={segmentation: sha256_of(folder / segmentation)},
+                correction=CorrectionRecord(version=number, based_on=based_on, changed_voxels=changed, note=note),
+            )
+            write_summary(folder / record, made)
             version = VersionRow(number=number, based_on=based_on, note=note, changed=changed, created=time.time())
             store.add_version(row.key, version, result_of(made))
         except BaseException:
@@ -244,7 +246,7 @@ def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionR
         return version, made
 
 
-def _corrected_summary(store: Store, key: str, sent: Correction, newest: int) -> dict[str, Any]:
+def _corrected_summary(store: Store, key: str, sent: Correction, newest: int) -> CaseSummary:
     """Return the summary of the version that was corrected, if it is still what the sender saw."""
     summary = read_summary(store, key, sent.based_on) if sent.based_on <= newest else None
     if summary is None or content_of(summary, sent.based_on) != sent.content:
@@ -318,22 +320,23 @@ def read_correction(body: bytes, before: Volume, box: Box, scheme: LabelScheme) 
 
 
 def _corrected(
-    store: Store, key: str, summary: Mapping[str, Any], labels: NDArray[np.uint8], grid: Grid, scheme: LabelScheme
-) -> dict[str, Any]:
+    store: Store, key: str, summary: CaseSummary, labels: NDArray[np.uint8], grid: Grid, scheme: LabelScheme
+) -> CaseSummary:
     """Return the summary of a corrected version: measured anew, without what only held for the network's."""
     box = view_box(store, key)
     brain = np.zeros(box.shape, bool)
     for sequence in case_of(summary).sequences:
         brain |= read_volume(view_file(store, key, sequence), dtype=np.uint8).data > 0
-    made = {k: v for k, v in summary.items() if k not in ("predicted_dice", "outputs", "seconds", "correction")}
-    made["measurements"] = measure(labels, grid, scheme, brain=paste(brain, box, grid.shape))
-    flags = [flag for flag in summary.get("flags", []) if flag.get("code") != "corrected"]
     message = "This segmentation was corrected by hand; confidence and flags are those of the network's own."
-    made["flags"] = [*flags, {"code": "corrected", "severity": "info", "message": message}]
-    return made
+    return replace(
+        summary,
+        measurements=measure(labels, grid, scheme, brain=paste(brain, box, grid.shape)),
+        flags=(*(flag for flag in summary.flags if flag.code != "corrected"), Flag("corrected", "info", message)),
+        seconds={},
+    )
 
 
-def measurements_csv(summaries: Mapping[tuple[str, str, int], Mapping[str, Any]]) -> str:
+def measurements_csv(summaries: Mapping[tuple[str, str, int], CaseSummary]) -> str:
     """Return a table with a row per case and version.
 
     Parameters
@@ -347,17 +350,18 @@ def measurements_csv(summaries: Mapping[tuple[str, str, int], Mapping[str, Any]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for (key, title, version), summary in summaries.items():
-        found = summary.get("measurements", {})
-        diameters, side = found.get("diameters") or {}, found.get("side") or {}
+        found, diameters = summary.measurements, summary.measurements.diameters
         writer.writerow(
             {
                 "case": key,
                 "title": _cell(title),
                 "version": version,
-                **{f"{name}_ml": found.get("volumes_ml", {}).get(name, "") for name in REGIONS},
-                **{name: diameters.get(name, "") for name in ("longest_mm", "perpendicular_mm", "product_mm2")},
-                "side": side.get("side", ""),
-                "flags": " ".join(flag.get("code", "") for flag in summary.get("flags", [])),
+                **{f"{name}_ml": found.volumes_ml.get(name, "") for name in REGIONS},
+                "longest_mm": diameters.longest_mm if diameters else "",
+                "perpendicular_mm": diameters.perpendicular_mm if diameters else "",
+                "product_mm2": diameters.product_mm2 if diameters else "",
+                "side": found.side.side if found.side else "",
+                "flags": " ".join(flag.code for flag in summary.flags),
             }
         )
     return text.getvalue()

@@ -26,7 +26,7 @@ from glioscope.web import results
 from glioscope.web.jobs import Runner, Step
 from glioscope.web.recognise import Proposal, case_id_of, dicom_source, recognise, scheme_of
 from glioscope.web.settings import ServerConfig
-from glioscope.web.store import CaseRow, JobRow, Scan, Store, VersionRow
+from glioscope.web.store import CaseRow, Found, JobRow, Scan, Store, VersionRow
 from glioscope.web.uploads import UploadError, readable, receive
 
 
@@ -134,7 +134,7 @@ class Service:
             scans=proposal.scans,
             choice=proposal.choice,
             raw=proposal.raw,
-            result={},
+            result=Found(),
             version=0,
             created=time.time(),
         )

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,16 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the list shows of a result; empty before there is one."""
+
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    """WT, TC, ET to millilitres."""
+    flags: int = 0
+    """Errors and warnings, a count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRow:
     """One patient's session on the server."""
 
@@ -71,8 +81,8 @@ class CaseRow:
     """Sequence code to the place in `scans`."""
     raw: bool
     """Raw scans are prepared first."""
-    result: Mapping[str, Any]
-    """Volumes and flags of the newest version, for the list."""
+    result: Found
+    """Of the newest version."""
     version: int
     """Newest version of the segmentation; 0 before there is one."""
     created: float
@@ -267,7 +277,7 @@ class Store:
 
     # versions
 
-    def add_version(self, key: str, version: VersionRow, result: Mapping[str, Any]) -> None:
+    def add_version(self, key: str, version: VersionRow, result: Found) -> None:
         """Enter a version and make it the newest of its case."""
         with self._db.writing() as db:
             db.execute(
@@ -288,13 +298,15 @@ class Store:
         """Forget the versions of a case that is to be segmented anew."""
         with self._db.writing() as db:
             db.execute("DELETE FROM versions WHERE key = ?", [key])
-            _update(db, key, {"version": 0, "result": {}})
+            _update(db, key, {"version": 0, "result": Found()})
 
 
 def _packed(name: str, value: Any) -> Any:
     if name == "scans":
         return json.dumps([{f.name: getattr(scan, f.name) for f in fields(Scan)} for scan in value])
-    return json.dumps(dict(value)) if name in ("choice", "result") else value
+    if name == "result":
+        return json.dumps(asdict(value))
+    return json.dumps(dict(value)) if name == "choice" else value
 
 
 def _update(db: sqlite3.Connection, key: str, changes: Mapping[str, Any]) -> None:
@@ -308,7 +320,7 @@ def _update(db: sqlite3.Connection, key: str, changes: Mapping[str, Any]) -> Non
 def _case(row: sqlite3.Row) -> CaseRow:
     values = dict(row)
     values["scans"] = tuple(Scan(**scan) for scan in json.loads(values["scans"]))
-    values["choice"], values["result"] = json.loads(values["choice"]), json.loads(values["result"])
+    values["choice"], values["result"] = json.loads(values["choice"]), Found(**json.loads(values["result"]))
     values["raw"] = bool(values["raw"])
     return CaseRow(**values)
 

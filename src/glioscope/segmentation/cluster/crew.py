@@ -309,18 +309,8 @@ class Crew:
 
 
 def brief(outcome: CaseOutcome) -> CaseOutcome:
-    """Return an outcome with what the tables of a cohort need of its summary; the rest stands in summary.json.
-
-    A whole summary is some 15 kB in memory, and a hundred thousand of them would be more than a worker needs.
-    """
-    if outcome.summary is None:
-        return outcome
-    summary = {
-        "measurements": {"volumes_ml": outcome.summary["measurements"]["volumes_ml"]},
-        "flags": [{"code": flag["code"], "severity": flag["severity"]} for flag in outcome.summary["flags"]],
-        "seconds": outcome.summary["seconds"],
-    }
-    return replace(outcome, summary=summary)
+    """Return an outcome without its summary: what the tables of a cohort need of it stands in the `Brief`."""
+    return replace(outcome, summary=None)
 
 
 def absolute(case: AnyCase) -> AnyCase:

@@ -64,12 +64,11 @@ export class Panel {
   }
 
   facts() {
-    const { measurements, flags, predicted_dice: expected } = this.editor.summary;
+    const { measurements, flags } = this.editor.summary;
     const volumes = measurements.volumes_ml || {};
     const rows = Object.entries(volumes).filter(([name]) => name in REGIONS).map(([name, ml]) =>
       make("div", { class: `fact ${name}` }, make("dt", {}, make("i", { class: `swatch ${name}` }), `${name}, ${REGIONS[name][0]}`),
-        make("dd", {}, make("b", { id: `ml-${name}` }, number(ml)), make("small", {}, " ml"),
-          expected?.[name] !== undefined ? make("span", { class: "below" }, `expected Dice ${number(expected[name], 2)}`) : null)));
+        make("dd", {}, make("b", { id: `ml-${name}` }, number(ml)), make("small", {}, " ml"))));
     const { diameters, side } = measurements;
     if (diameters) {
       rows.push(make("div", { class: "fact" }, make("dt", {}, `Diameters, ${diameters.region}`),
