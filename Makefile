@@ -17,6 +17,10 @@ INSTALLED := .venv/.installed
 # Tests run on two workers; each keeps to one thread, or they would fight for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# A folder named demo that no demo made is not ours to delete.
+REMOVE_DEMO := if [ -e demo/made-by-glioscope-demo.txt ]; then rm -rf demo; \
+	elif [ -e demo ]; then echo "demo: was not made by 'glioscope demo'; move it away first" >&2; exit 2; fi
+
 .PHONY: install demo test test-long docs fuzz audit check lint fast format clean
 
 install: $(INSTALLED)
@@ -30,7 +34,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED)
-	rm -rf demo
+	@$(REMOVE_DEMO)
 	$(BIN)/glioscope demo --output demo
 
 test: $(INSTALLED)
@@ -74,5 +78,6 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build demo site htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	@$(REMOVE_DEMO)
+	rm -rf build site htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -25,7 +25,7 @@ import numpy as np
 
 from glioscope.cases import Case, find_cases, load_case
 from glioscope.evaluation.metrics import dice
-from glioscope.experiment.judging import held_out_cases
+from glioscope.experiment.judge import held_out_cases
 from glioscope.inference import (
     Engine,
     InferenceConfig,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glioscope.cases import Fold, scan_cases
-from glioscope.experiment.training import TrainOptions, train_run
+from glioscope.experiment.train import TrainOptions, train
 from glioscope.files import write_json
 from glioscope.machine import processor
 from glioscope.runs import Run
@@ -58,7 +58,7 @@ def main() -> None:
         if count:
             begun(run, whole, count)
         going_on = run.config_file.is_file()
-        train_run(options.dataset, run.folder, options=TrainOptions(overrides=settings, fold=FOLD, resume=going_on))
+        train(options.dataset, run.folder, options=TrainOptions(overrides=settings, fold=FOLD, resume=going_on))
         with (run.fold(FOLD) / "history.csv").open(newline="", encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
         rows.append({"cases": len(run.folds()[FOLD].train), **{name: float(last[name]) for name in REPORTED}})

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import glioscope
-from glioscope.experiment.training import TrainOptions
+from glioscope.experiment.train import TrainOptions
 from glioscope.phantom import PhantomConfig
 from glioscope.prepare.preprocessing import PreprocessingConfig, prepare
 from glioscope.report import draw_curves

@@ -12,8 +12,9 @@ from pathlib import Path
 import glioscope
 from glioscope.cases import check_dataset
 from glioscope.evaluation import as_markdown, compare_methods
-from glioscope.experiment.judging import compare_runs, run_rows, validate_run
-from glioscope.experiment.training import TrainOptions
+from glioscope.experiment.compare import compare_runs, run_rows
+from glioscope.experiment.judge import validate_run
+from glioscope.experiment.train import TrainOptions
 from glioscope.phantom import PhantomConfig
 
 MINUTES = float(os.environ.get("GLIOSCOPE_EXAMPLE_MINUTES", "2"))  # of training, for each network

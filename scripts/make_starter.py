@@ -38,10 +38,12 @@ from safetensors.numpy import load_file
 from glioscope.cases import Case, find_cases, load_case, naming_scheme
 from glioscope.errors import GlioscopeError, RunError
 from glioscope.evaluation import RegionScores, read_rows, summarise
-from glioscope.experiment.card import expected_dice_error, measure_card, subset_table
+from glioscope.experiment.card import card_of
+from glioscope.experiment.compare import run_rows
+from glioscope.experiment.cost import measure_cost
 from glioscope.experiment.elsewhere import read_elsewhere
 from glioscope.experiment.export import calibration_cases, calibration_images, spread
-from glioscope.experiment.judging import held_out_cases, measure_cost, run_rows
+from glioscope.experiment.judge import held_out_cases
 from glioscope.files import read_json, write_json, write_text
 from glioscope.inference import export_openvino, quantise, share_weights
 from glioscope.labels import REGIONS
@@ -137,18 +139,10 @@ def measurements(run: Run, fold: int) -> dict[str, Any]:
     if kept.is_file():
         print(f"{kept}: measured before")
         return read_json(kept, what="card")
-    _, cases = held_out_cases(run, fold)
-    measured, calibration = measure_card(
-        run.fold(fold) / "model", cases, progress=lambda done, total: print(f"{done}/{total}", flush=True)
-    )
-    by_id = {case.case_id: case for case in cases}
+    by_id = {case.case_id: case for case in held_out_cases(run, fold)[1]}
     found = {
         "scores": score_tables(list(read_rows(run.fold(fold) / "evaluation")), by_data_set(by_id, by_id)),
-        "subsets": subset_table(measured),
-        "calibration": {k: np.round(v, 4).tolist() if k != "curve" else v for k, v in asdict(calibration).items()},
-        "expected_dice": expected_dice_error(measured),
-        "cost": read_json(run.fold(fold) / "cost.json", what="cost"),
-        "processor": asdict(processor()),
+        **card_of(run, fold, progress=lambda done, total, line: print(f"{done}/{total} {line}", flush=True)),
     }
     write_json(kept, found)
     return found

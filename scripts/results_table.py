@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from glioscope.evaluation import MetricSummary, RegionScores, summarise
-from glioscope.experiment.judging import run_cost, run_rows
+from glioscope.experiment.compare import run_rows
+from glioscope.experiment.cost import run_cost
 from glioscope.labels import REGIONS
 
 GROUPS = {"all": "", "BraTS 2017-2021": "!BraTS-SSA", "BraTS-Africa": "BraTS-SSA"}

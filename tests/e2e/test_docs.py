@@ -17,8 +17,9 @@ import pytest
 
 from glioscope.cases import Case
 from glioscope.cli import main
-from glioscope.experiment.judging import Cost, validate_run
-from glioscope.experiment.training import TrainOptions, train_run
+from glioscope.experiment.cost import Cost
+from glioscope.experiment.judge import validate_run
+from glioscope.experiment.train import TrainOptions, train
 from glioscope.phantom import PhantomConfig, write_phantoms
 from glioscope.segmentation import segment
 
@@ -65,9 +66,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, letter in (("t1c", "c"), ("t2f", "f")):
         shutil.copy(folders[0] / f"{folders[0].name}-{name}.nii.gz", place / f"{letter}.nii.gz")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glioscope.experiment.judging.measure_cost", free_cost)
+        patch.setattr("glioscope.experiment.cost.measure_cost", free_cost)
         options = TrainOptions(config="standard", overrides=(*TINY, *NARROW["standard"]))
-        train_run(place / "BraTS", place / "run", options=options)
+        train(place / "BraTS", place / "run", options=options)
         validate_run(place / "run")
     shutil.copytree(place / "BraTS", place / "patients")
     for name in ("run2", "other"):
@@ -91,7 +92,7 @@ def test_what_a_page_says_can_be_typed(
     for match in TOML.finditer(page.read_text("utf-8")):
         (tmp_path / match["name"]).write_text(match["body"], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glioscope.experiment.judging.measure_cost", free_cost)
+    monkeypatch.setattr("glioscope.experiment.cost.measure_cost", free_cost)
     monkeypatch.setattr("glioscope.phantom.write_phantoms", partial(write_phantoms, config=GRID))
     monkeypatch.setattr("glioscope.segmentation.worker.default_model", lambda: ready / "model")
     for line in lines:

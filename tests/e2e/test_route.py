@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from glioscope.cases import find_cases
-from glioscope.experiment.judging import measure_cost
+from glioscope.experiment.cost import measure_cost
 from glioscope.phantom import PhantomConfig, write_phantoms
 
 pytest.importorskip("torch")

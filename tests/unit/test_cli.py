@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glioscope import __version__, cli, evaluation, segmentation
-from glioscope.cli import main, networks
+from glioscope.cli import main
 from glioscope.cli.terminal import Watch, print_table
 from glioscope.errors import RunError
 from glioscope.space.grid import Grid
@@ -176,35 +176,34 @@ def test_a_message_of_several_lines_is_printed_as_one(
 def training(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Rooms that need torch, replaced: what the commands hand them is kept."""
     asked: dict[str, object] = {}
-    progress = SimpleNamespace(fraction=0.5, step=3, loss=0.25, validated=True)
 
-    def train_run(dataset: Path, run: Path, **kwargs: object) -> object:
+    def train(dataset: Path, run: Path, **kwargs: object) -> object:
         asked.update(dataset=dataset, run=run, **kwargs)
-        kwargs["on_prepared"](2, 2)  # type: ignore[operator]
-        kwargs["on_progress"](0, progress)  # type: ignore[operator]
+        kwargs["progress"](2, 2, "cases prepared")  # type: ignore[operator]
+        kwargs["progress"](0.5, 1, "fold 0, step 3, loss 0.250, validation Dice 0.500")  # type: ignore[operator]
         return SimpleNamespace(trained_folds=lambda: (0,))
 
     def validate_run(run: Path, **kwargs: object) -> dict[int, object]:
-        kwargs["progress"]("predicting", 1, 1)  # type: ignore[operator]
+        kwargs["progress"](1, 1, "predicting")  # type: ignore[operator]
         value = SimpleNamespace(mean=0.5, interval_95=(0.4, float("nan")), n=1)
         return {0: SimpleNamespace(summary={"whole": {"WT": {"dice": value, "nsd": value}}})}
 
     def run_demo(output: Path, **kwargs: object) -> object:
         asked.update(kwargs)
-        kwargs["say"]("1/6  patients")  # type: ignore[operator]
-        kwargs["on_progress"]("original", progress)  # type: ignore[operator]
+        kwargs["progress"](1, 6, "patients")  # type: ignore[operator]
         dice = {"original": {"WT": 0.5}, "standard": {"WT": 0.75}}
         return SimpleNamespace(dice=dice, seconds=90, comparison=output / "c.html", patient=output / "p.html")
 
     rooms = {
-        "experiment": SimpleNamespace(TrainOptions=SimpleNamespace, train_run=train_run),
-        "validation": SimpleNamespace(validate_run=validate_run, compare_runs=lambda _runs, output: output / "c.html"),
+        "experiment.train": SimpleNamespace(TrainOptions=SimpleNamespace, train=train),
         "training": SimpleNamespace(first_process=lambda: True),
-        "demo": SimpleNamespace(run_demo=run_demo),
+        "experiment.demo": SimpleNamespace(run_demo=run_demo),
     }
-    monkeypatch.setattr(networks, "_training", rooms.__getitem__)
+    for module in ("train", "demo"):
+        monkeypatch.setattr(f"glioscope.cli.{module}.needing_torch", rooms.__getitem__)
+    monkeypatch.setattr("glioscope.experiment.judge.validate_run", validate_run)
+    monkeypatch.setattr("glioscope.experiment.compare.compare_runs", lambda _runs, output: output / "c.html")
     monkeypatch.setattr("glioscope.report.write_run_report", lambda run, **_: run / "report.html")
-    monkeypatch.setattr("glioscope.report.draw_curves", lambda _history, _picture: None)
     return asked
 
 
@@ -268,14 +267,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def absent(name: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(networks, "import_module", absent)
+    monkeypatch.setattr("glioscope.cli.train.import_module", absent)
     assert main(["train", "data", "-o", "run"]) == 2
     assert "pip install 'glioscope[train]'" in capsys.readouterr().err
 
     def broken(name: str) -> None:
         raise ModuleNotFoundError("No module named 'glioscope.x'", name="glioscope.x")
 
-    monkeypatch.setattr(networks, "import_module", broken)
+    monkeypatch.setattr("glioscope.cli.train.import_module", broken)
     with pytest.raises(ModuleNotFoundError):
         main(["train", "data", "-o", "run"])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glioscope.cli import main
-from glioscope.cli.raw import case_name, clinical_files, explanation, places, read_raw
+from glioscope.cli.sources import case_name, clinical_files, explanation, places, read_raw
 from glioscope.errors import CaseError
 from glioscope.segmentation import CaseOutcome
 from glioscope.space.grid import Grid

@@ -247,7 +247,7 @@ def test_evaluate_writes_a_row_for_every_case(folders, tmp_path) -> None:
     )
     assert found.exit_code == 3
     assert found.missing == ("case3",)
-    assert told[-1] == ("scoring", 3, 3)
+    assert told[-1] == (3, 3, "scoring")
     with (tmp_path / "out/cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [

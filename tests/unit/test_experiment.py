@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.numpy import load_file  # noqa: E402
 
-from glioscope.experiment.training import TrainOptions, train_run  # noqa: E402
+from glioscope.experiment.train import TrainOptions, train  # noqa: E402
 from toy_training import SMALL, toy_case  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def weights_of(run: Path, fold: int = 0) -> dict[str, np.ndarray]:
 def test_a_run_begins_from_another_model_and_goes_on_from_it(dataset: Path, tmp_path: Path) -> None:
     """At a rate of 0 nothing is learnt: what comes out is what it began from, rounded to fp16 by OpenVINO's form."""
     options = TrainOptions(overrides=(*SMALL, "training.learning_rate=1e-3", "training.steps=3"), fold=0)
-    train_run(dataset, tmp_path / "first", options=options)
+    train(dataset, tmp_path / "first", options=options)
     model = tmp_path / "first" / "fold_0" / "model"
     first = weights_of(tmp_path / "first")
     spec = read_model(model)
@@ -50,46 +50,46 @@ def test_a_run_begins_from_another_model_and_goes_on_from_it(dataset: Path, tmp_
     write_model(model, spec, ["network.xml", "network.bin"])  # no more than the folder in the package holds
 
     second = tmp_path / "second"
-    train_run(dataset, second, options=TrainOptions(overrides=(*SMALL, "training.seed=1"), fold=0, initial=model))
+    train(dataset, second, options=TrainOptions(overrides=(*SMALL, "training.seed=1"), fold=0, initial=model))
     exported = [name for name in first if not name.startswith("deep_heads.")]
     for name in exported:
         np.testing.assert_array_equal(weights_of(second)[name], first[name].astype(np.float16).astype(np.float32))
     origin = json.loads((second / "record.json").read_text())["initial"]
     assert origin["place"] == str(model.resolve())
 
-    train_run(dataset, second, options=TrainOptions(fold=1, resume=True))  # the next fold, told nothing of the weights
+    train(dataset, second, options=TrainOptions(fold=1, resume=True))  # the next fold, told nothing of the weights
     np.testing.assert_array_equal(weights_of(second, 1)["head.weight"], weights_of(second)["head.weight"])
 
     (model / "model.json").write_text((model / "model.json").read_text() + "\n")
     with pytest.raises(RunError, match="no longer what this run began from"):
-        train_run(dataset, second, options=TrainOptions(fold=1, resume=True))
+        train(dataset, second, options=TrainOptions(fold=1, resume=True))
 
 
 def test_held_out_cases_that_the_initial_weights_know_are_named(dataset: Path, tmp_path: Path, caplog) -> None:
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
-    train_run(dataset, first, options=TrainOptions(overrides=SMALL, fold=0))
+    train(dataset, first, options=TrainOptions(overrides=SMALL, fold=0))
     model = first / "fold_0" / "model"
     (trained,), (held_out,) = (read_model(model).record[part] for part in ("trained_on", "held_out"))
     assert "too good" not in caplog.text
 
-    train_run(dataset, second, options=TrainOptions(overrides=SMALL, fold=0, initial=model))  # the same fold
+    train(dataset, second, options=TrainOptions(overrides=SMALL, fold=0, initial=model))  # the same fold
     assert "too good" not in caplog.text
 
-    train_run(dataset, third, options=TrainOptions(overrides=SMALL, fold=1, initial=model))  # the halves exchanged
+    train(dataset, third, options=TrainOptions(overrides=SMALL, fold=1, initial=model))  # the halves exchanged
     assert f"fold 1: the initial weights were trained on 1 of its 1 held-out cases ({trained} first)" in caplog.text
     assert read_model(third / "fold_1" / "model").record["trained_on"] == sorted([trained, held_out])
 
 
 def test_weights_that_cannot_be_begun_from(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"do not fit the network: they differ in \d+ places"):
-        train_run(dataset, tmp_path / "run", options=TrainOptions(overrides=SMALL, initial=Path("starter")))
+        train(dataset, tmp_path / "run", options=TrainOptions(overrides=SMALL, initial=Path("starter")))
     with pytest.raises(ModelError, match="nothing: does not exist; give"):
-        train_run(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=tmp_path / "nothing"))
+        train(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=tmp_path / "nothing"))
     assert not (tmp_path / "other").exists()
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(ModelError, match="is not a file of safetensors"):
-        train_run(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=damaged))
+        train(dataset, tmp_path / "other", options=TrainOptions(overrides=SMALL, initial=damaged))
 
 
 def test_int8_reads_its_ranges_from_training_cases_some_with_fewer_sequences(tmp_path: Path) -> None:
@@ -110,3 +110,13 @@ def test_int8_reads_its_ranges_from_training_cases_some_with_fewer_sequences(tmp
         (run.prepared / f"{name}.json").unlink()
     with pytest.raises(RunError, match="holds no training case of fold 0"):
         calibration_cases(run, 0, spec)
+
+
+def test_a_demo_takes_no_folder_that_it_did_not_make(tmp_path: Path) -> None:
+    from glioscope.experiment.demo import MARK, run_demo
+
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds files that no demo made"):
+        run_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert MARK in (Path(__file__).parents[2] / "Makefile").read_text("utf-8")  # what `make demo` looks for

@@ -17,7 +17,7 @@ from tiny import LPS, write_tiny_case
 
 torch = pytest.importorskip("torch")
 
-from glioscope.experiment.training import TrainOptions, train_run  # noqa: E402
+from glioscope.experiment.train import TrainOptions, train  # noqa: E402
 from glioscope.training import FoldFiles, Stage, TrainingConfig, train_fold  # noqa: E402
 from glioscope.training.augment import AugmentConfig  # noqa: E402
 from glioscope.training.choosing import donors, draw_weights, drawn_order, is_hard, usable  # noqa: E402
@@ -90,7 +90,7 @@ def test_check_names_what_is_known(dataset: Path) -> None:
 
 
 def test_a_training_holds_out_complete_cases_alone_and_says_so(dataset: Path, tmp_path: Path, caplog) -> None:
-    run = train_run(dataset, tmp_path / "run", options=TrainOptions(overrides=SMALL, fold=0))
+    run = train(dataset, tmp_path / "run", options=TrainOptions(overrides=SMALL, fold=0))
     assert "3 of 5 cases know WT alone: trained on, never held out" in caplog.text
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["known_regions"] == {n: ["WT"] for n in ("BraTS-GLI-00001-001", "lower-1", "lower-2")}
@@ -124,13 +124,13 @@ def test_what_cannot_be_trained_on_is_said_before_it_starts(
 ) -> None:
     (dataset / "lower" / "lower-2" / "dataset.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        train_run(dataset, tmp_path / "run", options=TrainOptions(overrides=(*SMALL, *overrides), fold=0))
+        train(dataset, tmp_path / "run", options=TrainOptions(overrides=(*SMALL, *overrides), fold=0))
     assert not (tmp_path / "run").exists()
 
 
 def test_partial_cases_alone_are_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="all 3 cases know WT alone; add cases that know WT, TC, ET"):
-        train_run(dataset / "lower", tmp_path / "run", options=TrainOptions(overrides=SMALL, fold=0))
+        train(dataset / "lower", tmp_path / "run", options=TrainOptions(overrides=SMALL, fold=0))
 
 
 def test_what_a_partial_reference_holds_of_other_regions_changes_nothing(tmp_path: Path) -> None:

@@ -164,9 +164,29 @@ def test_notebook_window_of_a_brats_volume():
     assert np.argwhere(window.reference[0]).tolist() == [[0, 4, 0]]  # [56:184, 56:184, 13:141]
 
 
+def test_a_stage_is_in_millimetres():
+    """Of a network at 3 mm, 6 mm are two voxels; what is no whole number of voxels is refused."""
+    coarse = replace(
+        SETTINGS, spacing_mm=3.0, training=TrainingConfig(stages=(Stage(spacing_mm=6, share=0.5), Stage(share=0.5)))
+    )
+    assert [coarse.factor(stage) for stage in coarse.training.stages] == [2, 1]
+    for spacing in (2.0, 4.0):
+        with pytest.raises(ConfigError, match=rf"has spacing_mm {spacing:g}; it must be a whole multiple of .* 3"):
+            replace(SETTINGS, spacing_mm=3.0, training=TrainingConfig(stages=(Stage(spacing_mm=spacing),)))
+
+
+def test_settings_without_effect_are_refused():
+    with pytest.raises(ConfigError, match="network with region outputs has one loss"):
+        replace(SETTINGS, loss=LossConfig(name="dice+focal"))
+    for setting, value in (("widths", (4, 8)), ("blocks", (2, 2))):
+        with pytest.raises(ConfigError, match=rf"network\.{setting} is .*, but 'original' has"):
+            NetworkConfig(name="original", **{setting: value})
+    assert NetworkConfig(name="original").divisor == 16
+
+
 def test_stages_follow_their_shares():
     stages = (Stage(spacing_mm=2, share=0.6), Stage(share=0.4))
-    assert [stage_at(stages, f).spacing_mm for f in (0, 0.59, 0.6, 1)] == [2, 2, 1, 1]
+    assert [stage_at(stages, f).spacing_mm for f in (0, 0.59, 0.6, 1)] == [2, 2, None, None]
 
 
 def test_learning_rate_rises_falls_and_ends_at_one_per_cent():

@@ -5,7 +5,7 @@ folder ──check_dataset──▶ Fingerprint: a record per case, what cannot 
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from glioscope.cases.find import SEQUENCES, Case, load_case, scan_cases
 from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.files import csv_text
 from glioscope.labels import detect_scheme, scheme_named
+from glioscope.machine.progress import OnProgress, silent
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import read_grid
 
@@ -133,7 +134,7 @@ def _row(record: CaseRecord) -> dict[str, Any]:
     }
 
 
-def check_dataset(folder: Path, *, progress: Callable[[int, int, str], None] = lambda *_: None) -> Fingerprint:
+def check_dataset(folder: Path, *, progress: OnProgress = silent) -> Fingerprint:
     """Read every case below a folder and say what is there and what is wrong.
 
     Parameters

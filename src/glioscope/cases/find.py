@@ -214,7 +214,7 @@ def naming_scheme(case: Case) -> str:
     return "brats2018" if endings & old else "brats2023"
 
 
-def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
+def scan_cases(folder: Path | str) -> tuple[tuple[Case, ...], dict[str, str]]:
     """Walk a folder and return its cases and, by case id, why others cannot be used.
 
     Parameters
@@ -234,6 +234,7 @@ def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
     CaseError
         The folder does not exist, cannot be listed, or holds no case and no problem; or its `dataset.toml` is wrong.
     """
+    folder = Path(folder)
     if folder.is_file() and _DECATHLON_FILE.fullmatch(nifti_stem(folder)):
         return (_decathlon_case(folder),), {}
     if folder.is_file():
@@ -320,7 +321,7 @@ def _doubled(cases: Sequence[Case]) -> dict[str, str]:
     }
 
 
-def find_cases(folder: Path) -> tuple[Case, ...]:
+def find_cases(folder: Path | str) -> tuple[Case, ...]:
     """Return the cases below a folder, or raise on the first that cannot be used.
 
     Raises
@@ -334,7 +335,7 @@ def find_cases(folder: Path) -> tuple[Case, ...]:
     return cases
 
 
-def load_case(source: Case | Path) -> LoadedCase:
+def load_case(source: Case | Path | str) -> LoadedCase:
     """Read a case into memory and make sure its sequences share one grid.
 
     Parameters
@@ -351,7 +352,7 @@ def load_case(source: Case | Path) -> LoadedCase:
     LabelError
         The reference is not a label map.
     """
-    case = _only_case(source) if isinstance(source, Path) else source
+    case = source if isinstance(source, Case) else _only_case(Path(source))
     names = list(case.sequences)
     grids = {n: read_grid(file) for n, file in case.sequences.items()}  # headers alone: what is wrong shows early
     grid = grids[names[0]]

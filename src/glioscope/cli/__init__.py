@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import typer
 
-from glioscope.cli.commands import app
+from glioscope.cli.app import app
 from glioscope.errors import GlioscopeError, printable
 
 __all__ = ["app", "command", "main"]

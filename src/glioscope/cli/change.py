@@ -1,4 +1,4 @@
-"""Two dates of one patient: the command, and what it prints."""
+"""`glioscope change`: two dates of one patient."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

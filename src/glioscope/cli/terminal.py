@@ -4,16 +4,10 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self
-
-import typer
+from typing import Any, Self
 
 from glioscope.errors import printable
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if need be.")]
-"""An option that several commands share."""
 
 
 class Watch:
@@ -84,3 +78,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*row)
     Console(markup=False).print(table)
+
+
+def said(value: Any) -> str:
+    """Return a value as a table shows it: a mapping as a list, None and an empty mapping as "none"."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {said(entry)}" for name, entry in value.items()) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

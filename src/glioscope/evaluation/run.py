@@ -37,9 +37,9 @@ from glioscope.evaluation.tables import (
 from glioscope.files import write_text
 from glioscope.labels import scheme_named
 from glioscope.machine import cores
+from glioscope.machine.progress import OnProgress, silent
 
 DEFAULT_PROTOCOLS = ("whole", "brats2023-gli")
-Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many cases are done, and how many there are."""
 
 A = TypeVar("A")
@@ -115,19 +115,18 @@ def _workers(count: int) -> Iterator[Callable[..., Iterator[Any]]]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _counted(results: Iterable[A], what: str, total: int, progress: Progress | None) -> list[A]:
+def _counted(results: Iterable[A], what: str, total: int, progress: OnProgress) -> list[A]:
     done = []
     for result in results:
         done.append(result)
-        if progress is not None:
-            progress(what, len(done), total)
+        progress(len(done), total, what)
     return done
 
 
 def evaluate(  # noqa: PLR0913 (the options of the command, each by name)
-    predictions: Path,
-    references: Path,
-    output: Path | None,
+    predictions: Path | str,
+    references: Path | str,
+    output: Path | str | None,
     protocols: Sequence[str] = DEFAULT_PROTOCOLS,
     *,
     cases: Iterable[str] | None = None,
@@ -135,7 +134,7 @@ def evaluate(  # noqa: PLR0913 (the options of the command, each by name)
     scheme: str | None = None,
     prediction_scheme: str | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress = silent,
 ) -> Evaluation:
     """Score predictions against references under one or more protocols.
 
@@ -156,7 +155,7 @@ def evaluate(  # noqa: PLR0913 (the options of the command, each by name)
     workers : int, optional
         Processes; as many as there are processors and cases if left out. A script that lets this be more than one
         needs the usual ``if __name__ == "__main__"``.
-    progress : callable, optional
+    progress : callable
         Called as work proceeds.
 
     Returns
@@ -176,6 +175,8 @@ def evaluate(  # noqa: PLR0913 (the options of the command, each by name)
         A protocol or a scheme is not known.
     """
     begun = time.monotonic()
+    predictions, references = Path(predictions), Path(references)
+    output = None if output is None else Path(output)
     chosen = _protocols(protocols)
     files, unmatched = find_pairs(predictions, references, cases=cases)
     count = min(len(files), workers or _processors())

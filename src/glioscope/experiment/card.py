@@ -3,8 +3,8 @@
 All of it is measured on held-out cases of a run, so a card never quotes what the network was trained on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import spearmanr
 
 from glioscope.cases import Case, load_case
-from glioscope.errors import CaseError, ModelError
+from glioscope.errors import CaseError, ModelError, RunError
 from glioscope.evaluation.metrics import dice
+from glioscope.experiment.judge import held_out_cases
+from glioscope.files import read_json, write_json
 from glioscope.inference import (
     Engine,
     InferenceConfig,
@@ -26,9 +28,12 @@ from glioscope.inference import (
     regions_from_probabilities,
 )
 from glioscope.labels import REGIONS
+from glioscope.machine import processor
+from glioscope.machine.progress import OnProgress, silent
 from glioscope.model import ModelSpec, read_model
 from glioscope.prepare.preprocessing import PreparedCase, prepare
 from glioscope.quality import expected_dice
+from glioscope.runs import Run
 from glioscope.settings import settings
 
 BINS = 10
@@ -67,7 +72,7 @@ def subsets(sequences: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def measure_card(
-    model: Path, cases: Sequence[Case], *, progress: Callable[[int, int], None] = lambda _done, _all: None
+    model: Path, cases: Sequence[Case], *, progress: OnProgress = silent
 ) -> tuple[list[SubsetScore], Calibration]:
     """Fit the temperatures on all sequences, then segment each case from each subset of its sequences with them.
 
@@ -78,7 +83,7 @@ def measure_card(
     cases : sequence of Case
         With references; none of them trained on.
     progress : callable
-        Called with passes over a case done, and in all: two for each case.
+        Told of each pass over a case; there are two for each.
 
     Returns
     -------
@@ -103,13 +108,13 @@ def measure_card(
         prepared, reference = _prepared(case, spec)
         logits = predict_logits(engine, prepared.image, prepared.presence, config)
         sampled.append(_sample(logits, reference, prepared.brain, seed=index))
-        progress(index + 1, 2 * len(cases))
+        progress(index + 1, 2 * len(cases), f"{case.case_id}: calibration")
     calibration = _calibrate(sampled)
     calibrated = replace(config, temperature=calibration.temperature)
     scores: list[SubsetScore] = []
     for index, case in enumerate(cases):
         scores += _subset_scores(engine, case, spec, calibrated)
-        progress(len(cases) + index + 1, 2 * len(cases))
+        progress(len(cases) + index + 1, 2 * len(cases), f"{case.case_id}: subsets of its sequences")
     return scores, calibration
 
 
@@ -256,3 +261,45 @@ def expected_dice_error(scores: Sequence[SubsetScore]) -> dict[str, dict[str, fl
             "spearman": round(float(spearmanr(truth, guess).statistic), 4) if varied else float("nan"),
         }
     return table
+
+
+def card_of(run: Run, fold: int, *, progress: OnProgress = silent) -> dict[str, Any]:
+    """Return what is measured of a fold's network on the cases it held out, as ``card.json`` holds it.
+
+    Raises
+    ------
+    RunError
+        The fold has no network, or held no case out.
+    CaseError
+        A held-out case is gone, or has no reference.
+    ModelError
+        As `measure_card`.
+    """
+    if fold not in run.trained_folds():
+        raise RunError(f"{run.folder}: fold {fold} has no trained network; train it first")
+    _, cases = held_out_cases(run, fold)
+    measured, calibration = measure_card(run.fold(fold) / "model", cases, progress=progress)
+    cost = run.fold(fold) / "cost.json"
+    return {
+        "cases": len(cases),
+        "subsets": subset_table(measured),
+        "calibration": {k: np.round(v, 4).tolist() if k != "curve" else v for k, v in asdict(calibration).items()},
+        "expected_dice": expected_dice_error(measured),
+        "cost": read_json(cost, what="cost") if cost.is_file() else None,
+        "processor": asdict(processor()),
+    }
+
+
+def write_card(run_folder: Path | str, fold: int = 0, *, progress: OnProgress = silent) -> tuple[Path, dict[str, Any]]:
+    """Measure a fold's network and write ``RUN/fold_k/model/card.json``, where `segment` finds it.
+
+    Raises
+    ------
+    RunError, CaseError, ModelError
+        As `card_of`.
+    """
+    run = Run(Path(run_folder))
+    found = card_of(run, fold, progress=progress)
+    path = run.fold(fold) / "model" / "card.json"
+    write_json(path, found)
+    return path, found

@@ -9,8 +9,9 @@ called), `one_date` (all of it for one map), `lesions` (which lesion of one date
 `segment` left on disk), `alignment` (one date laid over the other), `follow_up` (files to files).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 from glioscope.measure.one_date import measure
 
@@ -19,9 +20,5 @@ if TYPE_CHECKING:
 
 __all__ = ["ChangeOptions", "change", "measure"]
 
-
-def __getattr__(name: str) -> Any:
-    """Load what two dates need when it is first asked for: segmenting one needs no registration."""
-    if name not in ("ChangeOptions", "change"):
-        raise AttributeError(f"module 'glioscope.measure' has no attribute '{name}'")
-    return getattr(import_module("glioscope.measure.follow_up"), name)
+# What two dates need is loaded when it is first asked for: segmenting one needs no registration.
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"follow_up": ["ChangeOptions", "change"]})

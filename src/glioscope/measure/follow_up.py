@@ -58,8 +58,8 @@ class ChangeOptions:
 
     dates: tuple[str, str] | None = None
     """Of the scans, as 2024-01-31. They are never taken from names or headers."""
-    earlier_scan: Path | None = None
-    later_scan: Path | None = None
+    earlier_scan: Path | str | None = None
+    later_scan: Path | str | None = None
     """A scan on the grid of a label file."""
     scheme: str | None = None
     """Of label files."""
@@ -102,8 +102,8 @@ def change(
     """
     days = _days(options.dates)
     output = Path(output)
-    before = load_visit(Path(earlier), scan=options.earlier_scan, scheme=options.scheme)
-    now = load_visit(Path(later), scan=options.later_scan, scheme=options.scheme)
+    before = load_visit(Path(earlier), scan=_path(options.earlier_scan), scheme=options.scheme)
+    now = load_visit(Path(later), scan=_path(options.later_scan), scheme=options.scheme)
     alignment = as_they_lie() if options.aligned else align(before, now, options.registration)
     carried = carry_labels(before.labels, now.labels.grid, alignment.matrix, before.scheme)
     regions: dict[Date, NDArray[np.bool_]] = {
@@ -146,6 +146,10 @@ def _days(dates: tuple[str, str] | None) -> int | None:
     if second < first:
         raise ConfigError(f"the earlier date is {dates[0]}, the later {dates[1]}; swap the dates or the folders")
     return (second - first).days
+
+
+def _path(place: Path | str | None) -> Path | None:
+    return None if place is None else Path(place)
 
 
 def _brain(visit: Visit) -> NDArray[np.bool_] | None:

@@ -27,12 +27,19 @@ class NetworkConfig:
     """Input channels."""
     outputs: Literal["regions", "labels"] = "regions"
     """`regions`: WT, TC, ET, each with its own sigmoid; `labels`: softmax over background, NCR, ED, ET."""
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    """Channels from the finest level to the coarsest."""
-    blocks: tuple[int, ...] = (1, 1, 2, 2)
-    """Residual blocks per encoder level (`standard` only)."""
+    widths: tuple[int, ...] = ()
+    """Channels from the finest level to the coarsest; empty takes 32, 64, 128, 256. Those of `original` are fixed."""
+    blocks: tuple[int, ...] = ()
+    """Residual blocks per encoder level; empty takes 1, 1, 2 and 2. `original` has none to choose."""
 
     def __post_init__(self) -> None:
+        for setting, (given, own) in {
+            "widths": (self.widths, _WIDTHS[self.name]),
+            "blocks": (self.blocks, _BLOCKS[self.name]),
+        }.items():
+            if self.name == "original" and given not in ((), own):
+                raise ConfigError(f"network.{setting} is {list(given)}, but 'original' has {list(own)}; leave it out")
+            object.__setattr__(self, setting, given or own)
         if self.name == "standard" and len(self.widths) != len(self.blocks):
             raise ConfigError(
                 f"network.widths has {len(self.widths)} levels but network.blocks {len(self.blocks)}; they must agree"
@@ -49,6 +56,10 @@ class NetworkConfig:
         return 2 ** len(self.widths) if self.name == "standard" else 2 ** (len(self.widths) - 1)
 
 
+_WIDTHS = {"standard": (32, 64, 128, 256), "original": (16, 32, 64, 128, 256)}
+_BLOCKS = {"standard": (1, 1, 2, 2), "original": (1, 1, 1, 1, 1)}
+
+
 class OriginalUNet(nn.Module):
     """The notebook's U-Net: 16-32-64-128-256, ReLU, dropout, transposed convolutions; 5,645,828 parameters.
 
@@ -56,7 +67,7 @@ class OriginalUNet(nn.Module):
     starts them, Glorot-uniform.
     """
 
-    widths = (16, 32, 64, 128, 256)
+    widths = _WIDTHS["original"]
     dropout = (0.1, 0.1, 0.2, 0.2, 0.3)
 
     def __init__(self, inputs: int = 3, outputs: int = 4) -> None:

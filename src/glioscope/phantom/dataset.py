@@ -25,7 +25,7 @@ _DECATHLON_ORDER = ("t2f", "t1n", "t1c", "t2w")
 
 
 def write_phantoms(
-    folder: Path,
+    folder: Path | str,
     count: int,
     *,
     layout: Layout = "brats2023",
@@ -58,6 +58,7 @@ def write_phantoms(
     RunError
         The folder cannot be written.
     """
+    folder = Path(folder)
     if layout not in LAYOUTS:
         raise ConfigError(f"layout '{layout}' is not known; choose one of {', '.join(LAYOUTS)}")
     if count < 1:

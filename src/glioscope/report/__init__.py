@@ -6,8 +6,9 @@ slice viewer, `page` fills templates; `case`, `cohort`, `run`, `scores` and `com
 Each loads when its first name is used: a page of a case needs no charts, and charts take a second to load.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from glioscope.report.case import write_case_report
@@ -28,18 +29,15 @@ __all__ = [
     "write_run_report",
 ]
 
-_HOMES = {
-    "draw_curves": "figures",
-    "write_case_report": "case",
-    "write_change_report": "change",
-    "write_cohort_report": "cohort",
-    "write_comparison_report": "comparison",
-    "write_evaluation_report": "scores",
-    "write_run_report": "run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'glioscope.report' has no attribute '{name}'")
-    return getattr(import_module(f"glioscope.report.{_HOMES[name]}"), name)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "case": ["write_case_report"],
+        "change": ["write_change_report"],
+        "cohort": ["write_cohort_report"],
+        "comparison": ["write_comparison_report"],
+        "figures": ["draw_curves"],
+        "run": ["write_run_report"],
+        "scores": ["write_evaluation_report"],
+    },
+)

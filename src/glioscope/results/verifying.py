@@ -10,7 +10,7 @@ A file is read once, however many cases name it. Nothing is written.
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +19,11 @@ from glioscope.cases import Case, scan_cases
 from glioscope.errors import CaseError, GlioscopeError, RunError
 from glioscope.files import read_json, sha256_of
 from glioscope.machine import versions
+from glioscope.machine.progress import OnProgress, silent
 from glioscope.results.summary import CaseSummary, ModelRecord, summaries
 from glioscope.runs import Run
 
 State = Literal["matches", "differs", "missing", "unreadable"]
-OnProgress = Callable[[int, int, str], None]
-"""Called with cases looked at, cases in all, and the id of the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ class Verification:
         return tuple(check for check in self.checks if check.state != "matches")
 
 
-def verify(place: Path, *, progress: OnProgress = lambda _done, _all, _case: None) -> Verification:
+def verify(place: Path, *, progress: OnProgress = silent) -> Verification:
     """Hold every file that a result names against the checksum that was taken when the result was made.
 
     Parameters

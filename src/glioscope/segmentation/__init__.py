@@ -15,7 +15,6 @@ from glioscope.segmentation.cohort import Place, find_inputs, rewrite_reports, s
 from glioscope.segmentation.records import (
     CaseOutcome,
     ClinicalFile,
-    OnProgress,
     SegmentationResult,
     SegmentOptions,
     Status,
@@ -25,7 +24,6 @@ from glioscope.segmentation.worker import Worker, default_model
 __all__ = [
     "CaseOutcome",
     "ClinicalFile",
-    "OnProgress",
     "Place",
     "SegmentOptions",
     "SegmentationResult",

@@ -11,11 +11,11 @@ from glioscope.dicom.find import DicomCase, find_dicom
 from glioscope.errors import CaseError, GlioscopeError, RunError
 from glioscope.files import csv_text, is_nifti, write_text
 from glioscope.labels import REGIONS, scheme_named
+from glioscope.machine.progress import OnProgress, silent
 from glioscope.results import CaseSummary, summaries
 from glioscope.results.summary import SUMMARY
 from glioscope.segmentation.records import (
     CaseOutcome,
-    OnProgress,
     Rewritten,
     SegmentationResult,
     SegmentOptions,
@@ -44,7 +44,7 @@ def segment(
     model: Path | str | None = None,
     options: SegmentOptions = SegmentOptions(),
     crew: Crew | None = None,
-    progress: OnProgress = lambda _done, _all, _line: None,
+    progress: OnProgress = silent,
 ) -> SegmentationResult:
     """Segment a case or a cohort and write what was found.
 
@@ -201,7 +201,7 @@ def _row(outcome: CaseOutcome) -> dict[str, str | float]:
     }
 
 
-def rewrite_reports(output: Path, *, progress: OnProgress = lambda _done, _all, _line: None) -> Rewritten:
+def rewrite_reports(output: Path, *, progress: OnProgress = silent) -> Rewritten:
     """Write report.html again for each case below a folder that `segment` wrote, from what is on disk.
 
     The inputs are read where `summary.json` says they lie. Without probabilities there is no uncertainty to show.

@@ -1,7 +1,7 @@
 """What `segment` is told and what it answers."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -15,8 +15,6 @@ ClinicalFile = Literal["seg", "rtstruct", "sr"]
 """DICOM segmentation, contours for radiotherapy, structured report of the measurements."""
 CLINICAL = {"seg": "dicom/segmentation.dcm", "rtstruct": "dicom/contours.dcm", "sr": "dicom/measurements.dcm"}
 """Kind of a clinical file to its name in a case's folder."""
-OnProgress = Callable[[int, int, str], None]
-"""Called with cases finished, cases in all, and one line on what happened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

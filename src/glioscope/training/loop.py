@@ -83,6 +83,7 @@ def train_fold(
         while (done := _fraction(state, settings, minutes)) < 1 and not _stopped(state, settings):
             began = time.monotonic()
             stage, rate = stage_at(settings.stages, done), learning_rate(settings, done)
+            factor = config.factor(stage)
             batch = samples.take(state.step, stage)
             samples.foresee(state.step + 1, stage)
             values = take_step(state, batch, rate, loss, config, team)
@@ -90,12 +91,14 @@ def train_fold(
             state.seconds = team.agreed(state.seconds + time.monotonic() - began)
             now = _fraction(state, settings, minutes)
             validated = bool(files.validation) and _due(done, now, settings.validations)
+            dice = None
             if validated or state.step % REPORT_STEPS == 0 or now >= 1:
-                row = row_of(state, stage, rate, len(facts) / settings.batch)
+                row = row_of(state, factor * config.spacing_mm, rate, len(facts) / settings.batch)
                 state.running.clear()
                 if validated:
-                    row |= validate(state, validation, stage, loss, config.network.divisor, team, show)
-                    _note_best(state, row["val_dice"])
+                    row |= validate(state, validation, factor, loss, config.network.divisor, team, show)
+                    dice = row["val_dice"]
+                    _note_best(state, dice)
                 record(row)
             state.whole = True
             if team.first and (validated or time.monotonic() - saved > settings.checkpoint_seconds):
@@ -108,7 +111,7 @@ def train_fold(
                         fraction=min(1.0, now),
                         seconds=state.seconds,
                         loss=values[0],
-                        validated=validated,
+                        dice=dice,
                     )
                 )
     return state.average.eval()

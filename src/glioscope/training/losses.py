@@ -21,8 +21,9 @@ where the reference knows the region, or None where it knows all."""
 class LossConfig:
     """Which loss."""
 
-    name: Literal["dice+cross-entropy", "cross-entropy", "dice+focal"] = "dice+cross-entropy"
-    """The last two are the notebook's (its README names one, its code the other)."""
+    name: Literal["auto", "dice+cross-entropy", "cross-entropy", "dice+focal"] = "auto"
+    """Of label outputs; `auto` is the first, and all that region outputs take. The last two are the notebook's (its
+    README names one, its code the other)."""
     deep_supervision: float = 0.5
     """Weight of each coarser output relative to the next finer one; 0 switches deep supervision off."""
 
@@ -94,6 +95,7 @@ def build_loss(config: LossConfig, outputs: Literal["regions", "labels"]) -> Los
     if outputs == "regions":
         return region_loss
     of_labels: Callable[[Tensor, Tensor], Tensor] = {
+        "auto": label_dice_cross_entropy,
         "dice+cross-entropy": label_dice_cross_entropy,
         "cross-entropy": label_cross_entropy,
         "dice+focal": dice_focal,

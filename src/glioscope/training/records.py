@@ -11,7 +11,6 @@ from torch import Tensor
 from glioscope.errors import RunError
 from glioscope.files import atomic_path, csv_text, remove_scratch, write_text
 from glioscope.runs import Glimpse
-from glioscope.training.settings import Stage
 from glioscope.training.steps import Show, State, mean_of
 
 try:
@@ -54,28 +53,28 @@ def glimpses(folder: Path, state: State) -> Show:
     for place in folder.glob("*/"):
         remove_scratch(place)
 
-    def show(case_id: str, stage: Stage, image: Tensor, reference: Tensor, prediction: Tensor) -> None:
+    def show(case_id: str, spacing_mm: float, image: Tensor, reference: Tensor, prediction: Tensor) -> None:
         k = int(reference.sum((0, 1, 2)).argmax())  # inner regions count again
         image, reference, prediction = (part[..., k].cpu() for part in (image, reference, prediction))
         made = Glimpse(
             image=image.half().numpy(),
             prediction=prediction.bool().numpy(),
             reference=reference.bool().numpy(),
-            spacing_mm=stage.spacing_mm,
+            spacing_mm=spacing_mm,
         )
         made.write(folder / case_id / f"{state.step:06}.npz")
 
     return show
 
 
-def row_of(state: State, stage: Stage, rate: float, steps_per_epoch: float) -> dict[str, float]:
+def row_of(state: State, spacing_mm: float, rate: float, steps_per_epoch: float) -> dict[str, float]:
     """Return the row of the history that sums up the steps since the last one."""
     loss, dice, accuracy = (mean_of(column) for column in zip(*state.running, strict=True))
     return {
         "step": state.step,
         "epoch": state.step / steps_per_epoch,
         "seconds": state.seconds,
-        "stage": stage.spacing_mm,
+        "stage": spacing_mm,
         "learning_rate": rate,
         "train_loss": float(loss),
         "train_dice": float(dice),

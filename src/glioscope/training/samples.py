@@ -47,16 +47,13 @@ class Sample(NamedTuple):
     """(r,), 1 where `regions` tells the truth; None where it does everywhere."""
 
 
-def at_stage(case: PreparedCase, stage: Stage, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return image and regions on the device, averaged down to the stage's spacing."""
+def averaged(case: PreparedCase, factor: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return image and regions on the device, blocks of `factor` voxels along each axis averaged."""
     assert case.reference is not None
     image = torch.from_numpy(np.ascontiguousarray(case.image, np.float32)).to(device)
     regions = torch.from_numpy(np.ascontiguousarray(case.reference)).to(device, torch.float32)
-    if stage.spacing_mm > 1:
-        image, regions = (
-            functional.avg_pool3d(image, stage.spacing_mm),
-            functional.avg_pool3d(regions, stage.spacing_mm),
-        )
+    if factor > 1:
+        image, regions = functional.avg_pool3d(image, factor), functional.avg_pool3d(regions, factor)
     return image, regions
 
 
@@ -174,7 +171,7 @@ class Samples:
             sequences=self._config.sequences,
             enhancing=REGIONS.index("ET") if facts.volumes_ml.get("ET", 0) > MINIMUM_ENHANCING_ML else None,
             donors=[donor for donor in self._donors if donor != name] if facts.complete else (),
-            spacing_mm=stage.spacing_mm,
+            spacing_mm=self._config.factor(stage) * self._config.spacing_mm,
         )
 
     def _known(self, name: str) -> Tensor | None:
@@ -185,28 +182,30 @@ class Samples:
 
     def _source(self, name: str, stage: Stage) -> _Source:
         """Read a case, or take it from memory: averaging it down costs more than a coarse sample's augmentation."""
-        key = name, stage.spacing_mm
+        factor = self._config.factor(stage)
+        key = name, factor
         if key in self._kept:
             return self._kept[key]
         case = window_of(load_prepared(self._prepared, name), self._config.training.window)
-        source = _Source(*at_stage(case, stage, self._device), case.presence)
-        if self._on_card or stage.spacing_mm > 1:
-            for old in [old for old in self._kept if old[1] != stage.spacing_mm]:
+        source = _Source(*averaged(case, factor, self._device), case.presence)
+        if self._on_card or factor > 1:
+            for old in [old for old in self._kept if old[1] != factor]:
                 del self._kept[old]
-            kept = source if stage.spacing_mm > 1 else source.halved()
+            kept = source if factor > 1 else source.halved()
             if sum(held.size for held in self._kept.values()) + kept.size <= self._room:
                 self._kept[key] = kept
         return source
 
     def _lesion(self, name: str, stage: Stage) -> Lesion | None:
         """Return the lesion of a donor; in a coarse stage it is kept, and the case is not needed again for it."""
-        key = name, stage.spacing_mm
+        factor = self._config.factor(stage)
+        key = name, factor
         if key in self._lesions:
             return self._lesions[key]
         source = self._source(name, stage).full()
         lesion = lesion_of(source.image, source.regions)
-        if self._on_card or stage.spacing_mm > 1:
-            for old in [old for old in self._lesions if old[1] != stage.spacing_mm]:
+        if self._on_card or factor > 1:
+            for old in [old for old in self._lesions if old[1] != factor]:
                 del self._lesions[old]
             self._lesions[key] = lesion
         return lesion

@@ -17,8 +17,8 @@ from glioscope.training.losses import LossConfig
 class Stage:
     """A part of the training at one spacing."""
 
-    spacing_mm: int = 1
-    """A whole multiple of the network's spacing: images are averaged down to it."""
+    spacing_mm: float | None = None
+    """A whole multiple of ``preprocessing.spacing_mm``, to which images are averaged down; None takes that itself."""
     share: float = 1.0
     """Of the whole budget of steps or minutes; the shares of all stages add up to 1."""
     scale: tuple[float, float] | None = None
@@ -92,8 +92,8 @@ class Progress:
     seconds: float
     """Spent in steps, over all sessions of this run."""
     loss: float
-    validated: bool
-    """Whether the history has a new validation row."""
+    dice: float | None
+    """Mean Dice of the validation that this step brought; None of other steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,26 @@ class FoldSettings:
     training: TrainingConfig
     sequences: tuple[str, ...] = SEQUENCES
     """What the input channels are."""
+    spacing_mm: float = 1.0
+    """Of the prepared cases."""
+
+    def __post_init__(self) -> None:
+        if self.network.outputs == "regions" and self.loss.name != "auto":
+            raise ConfigError(
+                f"loss.name is '{self.loss.name}', but a network with region outputs has one loss; leave it at auto, "
+                "or set network.outputs to labels"
+            )
+        for stage in self.training.stages:
+            factor = (stage.spacing_mm or self.spacing_mm) / self.spacing_mm
+            if factor < 1 or not math.isclose(factor, round(factor), rel_tol=1e-3):
+                raise ConfigError(
+                    f"training.stages has spacing_mm {stage.spacing_mm:g}; it must be a whole multiple of "
+                    f"preprocessing.spacing_mm, {self.spacing_mm:g}"
+                )
+
+    def factor(self, stage: Stage) -> int:
+        """Return how many voxels of a prepared case make one of a stage's, along each axis."""
+        return round((stage.spacing_mm or self.spacing_mm) / self.spacing_mm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

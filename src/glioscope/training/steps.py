@@ -18,16 +18,16 @@ from glioscope.training import augment
 from glioscope.training.intensities import ChannelChange
 from glioscope.training.losses import Loss, classes_from_regions, deep_loss
 from glioscope.training.muon import Muon
-from glioscope.training.samples import Sample, at_stage, padded
-from glioscope.training.settings import FoldSettings, Stage
+from glioscope.training.samples import Sample, averaged, padded
+from glioscope.training.settings import FoldSettings
 from glioscope.training.team import Team
 
 log = logging.getLogger(__name__)
 
 SHOWN_CASES = 2
 """Validated cases of which a slice is kept each time."""
-Show = Callable[[str, Stage, Tensor, Tensor, Tensor], None]
-"""Keeps what was seen of a case: its id, stage, image (c, i, j, k), reference and prediction (3, i, j, k)."""
+Show = Callable[[str, float, Tensor, Tensor, Tensor], None]
+"""Keeps what was seen of a case: its id, spacing in mm, image (c, i, j, k), reference and prediction (3, i, j, k)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -217,13 +217,13 @@ def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor,
 def validate(
     state: State,
     cases: Sequence[PreparedCase],
-    stage: Stage,
+    factor: int,
     loss: Loss,
     divisor: int,
     team: Team,
     show: Show,
 ) -> dict[str, float]:
-    """Return mean loss, Dice per region and accuracy of the mean weights, over whole cases at the stage's spacing.
+    """Return mean loss, Dice per region and accuracy of the mean weights, over whole cases, averaged by `factor`.
 
     Each member has its share of the cases, and all get the same means. A region that is empty in prediction and
     reference counts as 1, as in the challenge. The first cases are given to `show`.
@@ -231,7 +231,7 @@ def validate(
     network, rows = state.average.eval(), []
     with torch.inference_mode():
         for number, case in enumerate(cases):
-            image, regions = at_stage(case, stage, state.device)
+            image, regions = averaged(case, factor, state.device)
             plain = augment.AugmentParameters(
                 channels=(ChannelChange(),) * len(image), presence=tuple(bool(p) for p in case.presence)
             )
@@ -241,7 +241,7 @@ def validate(
             dice = scores.nan_to_num(1.0).tolist()
             rows.append((float(loss(logits, regions[None], None)), *dice, float(accuracy)))
             if number < SHOWN_CASES:
-                show(case.case_id, stage, image, regions, predicted[0])
+                show(case.case_id, factor * case.grid.spacing_mm[0], image, regions, predicted[0])
     network.train()
     mean_loss, whole, core, enhancing, accuracy_mean = (float(x) for x in np.mean(team.collected(rows), axis=0))
     return {

@@ -1,4 +1,4 @@
-"""Predictions scored: evaluate, and how scores are printed."""
+"""`glioscope evaluate`: predictions scored; and how scores are printed."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ def evaluate(
             scheme=scheme,
             prediction_scheme=prediction_scheme,
             workers=workers,
-            progress=lambda what, done, total: watch(done, total, what, news=done == total),
+            progress=lambda done, total, line: watch(done, total, line, news=done == total),
         )
     print_scores("Scores", found)
     page = f", {write_evaluation_report(output)}" if report else ""

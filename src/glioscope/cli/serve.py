@@ -3,22 +3,30 @@
 import socket
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from glioscope.cli.options import Model
 from glioscope.errors import DependencyError, RunError
 
 
-def run_server(*, host: str, port: int, data: Path, token: str | None, model: Path | None, workers: int) -> int:
-    """Serve until interrupted; return the exit code.
-
-    Raises
-    ------
-    ConfigError
-        The address needs a token, or the port does not exist.
-    DependencyError
-        The extra `web` is not installed.
-    RunError
-        The address is taken, or the data folder cannot be used.
-    """
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
+    data: Annotated[Path, typer.Option(help="Folder of the cases; made if need be.")] = Path("glioscope-data"),
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="Secret of at least 16 characters to log in with.", envvar="GLIOSCOPE_TOKEN", show_default=False
+        ),
+    ] = None,
+    model: Model = None,
+    workers: Annotated[int, typer.Option(help="Cases segmented at once.", min=1)] = 1,
+) -> int:
+    """Serve the web page: upload scans, look at the result, correct it, download it."""
     try:
         import uvicorn
 

@@ -25,9 +25,11 @@ from glioscope.files import atomic_path, read_json, sha256_of, write_json
 from glioscope.inference import export_openvino, trained_weights
 from glioscope.labels import REGIONS
 from glioscope.machine import provenance
+from glioscope.machine.progress import OnProgress, silent
 from glioscope.model import ModelSpec, read_model, write_model
 from glioscope.model.network import NetworkConfig
 from glioscope.prepare.preprocessing import PreprocessingConfig, prepare, prepared_facts, save_prepared
+from glioscope.report import draw_curves
 from glioscope.runs import Run
 from glioscope.segmentation import default_model
 from glioscope.settings import Config, read_config, settings
@@ -36,9 +38,6 @@ from glioscope.training.augment import AugmentConfig
 from glioscope.training.losses import LossConfig
 
 log = logging.getLogger(__name__)
-
-OnPrepared = Callable[[int, int], None]
-OnProgress = Callable[[int, Progress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +54,16 @@ class TrainOptions:
     """Wall time in training steps, per fold; None takes ``training.steps``."""
     resume: bool = False
     """Continue a run; settings are then read from it."""
-    initial: Path | None = None
+    initial: Path | str | None = None
     """Weights to start from: ``weights.safetensors``, a model folder, or ``starter``, the network in the package."""
 
 
-def train_run(
-    dataset: Path,
-    run_folder: Path,
+def train(
+    dataset: Path | str,
+    run_folder: Path | str,
     *,
     options: TrainOptions = TrainOptions(),
-    on_prepared: OnPrepared = lambda _done, _all: None,
-    on_progress: OnProgress = lambda _fold, _progress: None,
+    progress: OnProgress = silent,
 ) -> Run:
     """Train one fold, all folds, or one network on every case, and export each.
 
@@ -73,10 +71,12 @@ def train_run(
 
     Parameters
     ----------
-    dataset : Path
+    dataset : path
         Any folder that `cases.scan_cases` reads; cases without a reference are left out, with a line in the log.
-    run_folder : Path
+    run_folder : path
         Made if need be. A run that exists is only continued, with ``resume``.
+    progress : callable
+        Told of each prepared case, then, as a share of 1, of each step of each fold.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def train_run(
     RunError
         The run exists already (without ``resume``), does not exist (with it), or cannot be written.
     """
-    run = Run(run_folder)
+    run, dataset = Run(Path(run_folder)), Path(dataset)
     place = _initial_place(run, options)
     initial = None if place is None else {k: torch.from_numpy(w) for k, w in trained_weights(place).items()}
     with joined() as team:
         if team.first:
-            _begin(run, dataset, options, place, on_prepared)
+            _begin(run, dataset, options, place, progress)
         team.wait()
         rooms, seen = fold_settings(run.config()), _cases_seen(place)
         for index, part in _parts(run, options.fold):
@@ -110,14 +110,30 @@ def train_run(
                 resume=options.resume,
                 initial=initial,
                 team=team,
-                on_progress=lambda progress, index=index: on_progress(index, progress),  # type: ignore[misc]
+                on_progress=_teller(files.folder, index, progress),
             )
             if team.first:
                 export_run_model(run, index, network, name=f"{run.folder.name}/fold_{index}", seen=seen)
     return run
 
 
-def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None, on_prepared: OnPrepared) -> None:
+def _teller(folder: Path, index: int, progress: OnProgress) -> Callable[[Progress], None]:
+    """Return what passes on where a fold stands, and draws its curves anew after each validation."""
+
+    def tell(now: Progress) -> None:
+        line = f"fold {index}, step {now.step}, loss {now.loss:.3f}"
+        if now.dice is not None:
+            line += f", validation Dice {now.dice:.3f}"
+            try:
+                draw_curves(folder / "history.csv", folder / "curves.png")
+            except (GlioscopeError, OSError) as error:  # no reason to lose a training
+                log.warning("curves not drawn: %s", error)
+        progress(now.fraction, 1, line)
+
+    return tell
+
+
+def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None, progress: OnProgress) -> None:
     """Write the settings, the record, the prepared cases and the folds, as far as they are not there yet."""
     if run.config_file.is_file() and not options.resume:
         raise RunError(f"{run.folder}: holds a run already; continue it with --resume or choose another folder")
@@ -141,19 +157,21 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None,
             record["initial"] = _origin(initial)
         write_json(run.folder / "record.json", record)
         run.write_config(options.config, chosen)  # last: its presence says that there is a run to resume
-    volumes_ml = _prepare_all(cases, preprocessing, run.prepared, on_prepared)
+    volumes_ml = _prepare_all(cases, preprocessing, run.prepared, progress)
     ready = [c for c in cases if c.case_id in volumes_ml]
     _deal(run, ready, options.fold, rooms.training, volumes_ml)
 
 
 def fold_settings(config: Config) -> FoldSettings:
     """Return the settings of the rooms that train, checked."""
+    preprocessing = settings(PreprocessingConfig, config, "preprocessing")
     return FoldSettings(
         network=settings(NetworkConfig, config, "network"),
         augment=settings(AugmentConfig, config, "augment"),
         loss=settings(LossConfig, config, "loss"),
         training=settings(TrainingConfig, config, "training"),
-        sequences=settings(PreprocessingConfig, config, "preprocessing").sequences,
+        sequences=preprocessing.sequences,
+        spacing_mm=preprocessing.spacing_mm,
     )
 
 
@@ -167,9 +185,10 @@ def _initial_place(run: Run, options: TrainOptions) -> Path | None:
         if _origin(place)["sha256"] != origin["sha256"]:
             raise RunError(f"{place}: is no longer what this run began from; name those weights with --initial")
         return place
-    if options.initial is not None and str(options.initial) == "starter" and not options.initial.exists():
-        return default_model()
-    return options.initial
+    if options.initial is None:
+        return None
+    place = Path(options.initial)
+    return default_model() if str(place) == "starter" and not place.exists() else place
 
 
 def _origin(place: Path) -> dict[str, str]:
@@ -241,7 +260,7 @@ def _checksums(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
 
 
 def _prepare_all(
-    cases: Sequence[Case], config: PreprocessingConfig, folder: Path, on_prepared: OnPrepared
+    cases: Sequence[Case], config: PreprocessingConfig, folder: Path, progress: OnProgress
 ) -> dict[str, float]:
     """Prepare what is not prepared yet; return whole-tumour volume by case id. A bad case is logged and left out."""
     volumes_ml: dict[str, float] = {}
@@ -261,7 +280,7 @@ def _prepare_all(
         for done, (case, volume) in enumerate(zip(cases, pool.map(one, cases), strict=True), start=1):
             if volume is not None:
                 volumes_ml[case.case_id] = volume
-            on_prepared(done, len(cases))
+            progress(done, len(cases), "cases prepared")
     if not volumes_ml:
         raise CaseError(f"none of {len(cases)} cases can be used; run 'glioscope check' on the folder")
     return volumes_ml
