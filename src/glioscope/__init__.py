@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from glioscope.measure import ChangeOptions, change
     from glioscope.phantom import write_phantoms
     from glioscope.segmentation import SegmentOptions, segment
+    from glioscope.segmentation.clicks import Click
+    from glioscope.segmentation.refining import refine
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ChangeOptions",
+    "Click",
     "GlioscopeError",
     "SegmentOptions",
     "TrainOptions",
@@ -29,6 +32,7 @@ __all__ = [
     "evaluate",
     "find_cases",
     "load_case",
+    "refine",
     "segment",
     "train",
     "write_phantoms",
@@ -44,6 +48,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "measure": ["ChangeOptions", "change"],
         "phantom": ["write_phantoms"],
         "segmentation": ["SegmentOptions", "segment"],
+        "segmentation.clicks": ["Click"],
+        "segmentation.refining": ["refine"],
     },
 )
 

@@ -134,7 +134,7 @@ def test_from_upload_to_correction_and_back_after_a_restart(page: Any, server: S
     page.wait_for_selector("#workspace[data-ready=yes]")
     page.get_by_label("Version").select_option("2")
     page.get_by_text("corrected from 1: oedema").wait_for(state="attached")
-    page.wait_for_function(f"glioscopeCase.map.labels.reduce((sum, v) => sum + (v > 0), 0) === {painted}")
+    page.wait_for_function(f"() => glioscopeCase.map.labels.reduce((sum, v) => sum + (v > 0), 0) === {painted}")
     page.get_by_role("button", name="Delete case").click()
     page.get_by_text("None yet.").wait_for()
 

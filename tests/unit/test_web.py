@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import glioscope
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
 from glioscope.files import write_json
-from glioscope.space.volumes import read_labels
+from glioscope.labels import regions_from_labels, scheme_named
+from glioscope.space.grid import Grid
+from glioscope.space.volumes import Volume, read_labels
 from tiny import LPS, OLD_NAMES, SHAPE, tiny_images, write_tiny_case, write_tiny_model
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: no test of the server")
@@ -483,6 +486,92 @@ def test_other_files_of_a_case_are_given_by_name_alone(done: str, client: TestCl
     assert client.get(f"/api/cases/{done}/files/segmentation.nii.gz").status_code == 200
     for name in ("summary.json", "..%2fsummary.json", "%2e%2e%2f%2e%2e%2fjob.log", "/etc/passwd", ""):
         assert client.get(f"/api/cases/{done}/files/{name}").status_code == 404
+
+
+def refine(client: TestClient, key: str, click: dict[str, Any], **asked: Any) -> Any:
+    content = client.get(f"/api/cases/{key}").json()["versions"][0]["content"]
+    return client.post(f"/api/cases/{key}/refine", json={"content": content, "clicks": [click], **asked})
+
+
+def with_runs(labels: NDArray[np.uint8], runs: list[int]) -> NDArray[np.uint8]:
+    flat = labels.flatten(order="F")
+    for start, length, label in zip(runs[::3], runs[1::3], runs[2::3], strict=True):
+        flat[start : start + length] = label
+    return flat.reshape(labels.shape, order="F")
+
+
+def test_a_click_is_answered_with_the_voxels_that_change(done: str, client: TestClient) -> None:
+    """As `glioscope.refine` does it, on unsaved changes too; nothing is saved."""
+    home = service_of(client).store.folder(done)
+    folder = next(home.glob("output/*"))
+    case, logits = next((home / "case").iterdir()), folder / "logits.npz"
+    click = {"at": [12, 15, 9], "region": "TC"}
+    runs = refine(client, done, click).json()["runs"]
+    before = label_map(client, done)
+    wanted = glioscope.refine(
+        case, Volume(before, Grid(SHAPE, LPS)), [glioscope.Click(at=(12, 15, 9), region="TC")], logits=logits
+    )
+    assert runs
+    assert np.array_equal(with_runs(before, runs), wanted.data)
+    assert wanted.data[12, 15, 9] == 1
+    drawn = [0, 1, 2, *runs]
+    again = {"at": [12, 15, 9], "region": "TC", "add": False}
+    back = refine(client, done, again, changes=drawn).json()["runs"]
+    assert regions_from_labels(with_runs(with_runs(before, drawn), back), scheme_named("brats2023"))[1][12, 15, 9] == 0
+    assert client.get(f"/api/cases/{done}").json()["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        ({"at": [50, 0, 0], "region": "WT"}, 422, "outside the image"),
+        ({"at": [0, 0, 0], "region": "WT"}, 422, "outside the brain"),
+        ({"at": [5, 5, 5], "region": "XX"}, 422, "clicks.0.region"),
+        ({"at": [5, 5], "region": "WT"}, 422, "clicks.0.at"),
+    ],
+)
+def test_a_click_that_cannot_be_answered_changes_nothing(
+    done: str, client: TestClient, asked: dict[str, Any], status: int, told: str
+) -> None:
+    answer = refine(client, done, asked)
+    assert (answer.status_code, told in answer.json()["detail"]) == (status, True)
+
+
+def test_clicks_need_the_case_as_it_was_opened(done: str, client: TestClient) -> None:
+    click = {"at": [5, 6, 5], "region": "ET"}
+    path = next(service_of(client).store.folder(done).glob("output/*/logits.npz"))
+    kept = path.read_bytes()
+    path.unlink()
+    assert "segment it again to correct it by clicks" in refine(client, done, click).json()["detail"]
+    assert client.get(f"/api/cases/{done}/doubts").status_code == 422
+    path.write_bytes(kept[:100])
+    assert "logits cannot be read" in refine(client, done, click).json()["detail"]
+    path.write_bytes(kept)
+    for changes in ([1], [-1, 1, 1], [10**9, 1, 1], [0, 1, 9]):
+        assert refine(client, done, click, changes=changes).status_code == 422
+    assert refine(client, done, click, content="0" * 32).status_code == 409
+    content = client.get(f"/api/cases/{done}").json()["versions"][0]["content"]
+    choice = client.get(f"/api/cases/{done}").json()["choice"]
+    client.post(f"/api/cases/{done}/start", json={"choice": choice})
+    refused = client.post(f"/api/cases/{done}/refine", json={"content": content, "clicks": [click]})
+    assert (refused.status_code, "not segmented at present" in refused.json()["detail"]) == (409, True)
+
+
+def test_doubt_is_told_as_an_image_and_as_places(done: str, client: TestClient) -> None:
+    """The tiny network is sure of everything; logits of a coin toss make a box doubtful."""
+    folder = next(service_of(client).store.folder(done).glob("output/*"))
+    assert client.get(f"/api/cases/{done}/doubts").json() == []
+    with np.load(folder / "logits.npz") as stored:
+        parts = dict(stored)
+    parts["logits"][0, 3:8, 4:9, 5:10] = 0
+    np.savez(folder / "logits.npz", **parts)
+    next(service_of(client).store.folder(done).glob("view/uncertainty.nii.gz")).unlink()
+    (place,) = client.get(f"/api/cases/{done}/doubts").json()
+    assert place == {"at_mm": [-5.0, -6.0, 7.0], "volume_ml": 0.125}
+    body = client.get(f"/api/cases/{done}/uncertainty.nii.gz").content
+    doubt = np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(body)).dataobj)
+    assert (doubt[3:8, 4:9, 5:10] == 255).all()
+    assert np.count_nonzero(doubt > 128) == 125
 
 
 def test_saving_on_top_of_a_newer_version_is_refused(done: str, client: TestClient) -> None:

@@ -32,6 +32,9 @@ def segment(
     ] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Average with the mirror image: twice the time.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a probability map per region.")] = False,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Write logits.npz, which corrections by clicks start from.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what an earlier run did.")] = False,
     cluster: Annotated[
@@ -73,6 +76,7 @@ def segment(
         threads=threads,
         mirror=mirror,
         save_probabilities=probabilities,
+        save_logits=logits,
         report=report,
         overwrite=overwrite,
         raw=raw,

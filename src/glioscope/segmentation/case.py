@@ -26,6 +26,8 @@ from glioscope.quality import check_input, check_output, uncertainty
 from glioscope.results import CaseSummary, DicomFiles, Flag, InputFile, Measurements, usable_summary, write_summary
 from glioscope.results.preparation import RawOrigin
 from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRecord, ProcessorRecord, SchemeRecord
+from glioscope.segmentation.logits import FILE as LOGITS
+from glioscope.segmentation.logits import write_logits
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
 from glioscope.space.volumes import read_grid, write_volume
 
@@ -177,6 +179,7 @@ def _earlier(work: Work, case_id: str, recipe: Mapping[str, Any], inputs: Inputs
     )
     wanted = ["segmentation.nii.gz", *(["report.html"] if work.options.report else [])]
     wanted += [f"probability-{name}.nii.gz" for name in REGIONS] if work.options.save_probabilities else []
+    wanted += [LOGITS] if work.options.save_logits else []
     if summary.raw:
         wanted += [entry.file for entry in summary.raw.native.values()]
         wanted += [CLINICAL[kind] for kind in work.options.dicom] if "dicom" in inputs else []
@@ -209,6 +212,8 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
     if work.options.save_probabilities:
         for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
             write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
+    if work.options.save_logits:
+        write_logits(folder / LOGITS, predicted.probabilities, prepared)
     outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
     lap("write")
     from glioscope.measure import measure  # loaded by now, see `Worker.segment`

@@ -31,6 +31,8 @@ class SegmentOptions:
     """Average with the left-right mirror image: twice the time."""
     save_probabilities: bool = False
     """Write probability-WT.nii.gz, -TC and -ET as well."""
+    save_logits: bool = False
+    """Write logits.npz, which corrections by clicks start from."""
     report: bool = True
     """Write report.html."""
     overwrite: bool = False

@@ -1,6 +1,7 @@
 """What the API answers, as the page and scripts see it."""
 
 import time
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -93,6 +94,35 @@ class Start(BaseModel):
     choice: dict[str, int] = Field(description="Sequence code (t1n, t1c, t2w, t2f) to the place in `scans`")
     raw: bool = Field(default=False, description="Align the scans and take the skull off first")
     title: str | None = Field(default=None, max_length=400)
+
+
+class ClickWanted(BaseModel):
+    """One click."""
+
+    at: tuple[int, int, int] = Field(description="Voxel i, j, k of the part that ?view=true gives")
+    region: Literal["WT", "TC", "ET"]
+    add: bool = Field(default=True, description="Whether the place belongs to the region")
+
+
+class Refine(BaseModel):
+    """Clicks on a version, with what was drawn on it and is not saved."""
+
+    content: str = Field(pattern="^[0-9a-f]{32}$", description="Mark of the version, as the case's versions tell it")
+    changes: list[int] = Field(default=[], max_length=300_000, description="Runs: start, length, label, start, …")
+    clicks: list[ClickWanted] = Field(min_length=1, max_length=100)
+
+
+class RefineAnswer(BaseModel):
+    """The voxels that change: runs along the file of the part that ?view=true gives."""
+
+    runs: list[int] = Field(description="start, length, label, start, length, label, …")
+
+
+class PlaceAnswer(BaseModel):
+    """Where the network doubts."""
+
+    at_mm: tuple[float, float, float] = Field(description="Millimetres, RAS")
+    volume_ml: float
 
 
 class Compare(BaseModel):

@@ -11,13 +11,17 @@ import glioscope
 from glioscope.results import CaseSummary
 from glioscope.results.stored import as_json
 from glioscope.results.summary import without_folders
-from glioscope.web import results
+from glioscope.segmentation.clicks import Click
+from glioscope.web import doubt, results
 from glioscope.web.answers import (
     CaseAnswer,
     CasesAnswer,
     ChangeAnswer,
     Compare,
+    PlaceAnswer,
     Problem,
+    Refine,
+    RefineAnswer,
     Start,
     StatusAnswer,
     VersionAnswer,
@@ -260,6 +264,31 @@ async def save(
     sent = results.Correction(body=bytes(body), based_on=based_on, content=content, note=note, branch=branch)
     made = await run_in_threadpool(service.save, key, sent)
     return version_answer(service, key, made)
+
+
+@router.post("/api/cases/{key}/refine", responses={**_LATER, 409: {"model": Problem}, 413: {"model": Problem}})
+def refine(service: Desk, key: Key, wanted: Refine) -> RefineAnswer:
+    """Correct a segmentation by clicks.
+
+    Nothing is saved: the answer is the voxels that change, to be looked at first. Each click joins what hangs together
+    with it to a region, or takes it out, within 48 mm.
+    """
+    clicks = [Click(at=click.at, region=click.region, add=click.add) for click in wanted.clicks]
+    return RefineAnswer(runs=service.refine(key, wanted.content, wanted.changes, clicks))
+
+
+@router.get("/api/cases/{key}/uncertainty.nii.gz", responses=_LATER)
+def uncertainty(service: Desk, key: Key) -> Response:
+    """How unsure the network was, 255 a coin toss, on the part that ?view=true gives."""
+    _versioned(service, key, 1)
+    return FileResponse(doubt.uncertainty_file(service.store, key), media_type="application/gzip")
+
+
+@router.get("/api/cases/{key}/doubts", responses=_LATER)
+def doubts(service: Desk, key: Key) -> list[PlaceAnswer]:
+    """Where the network was most unsure, the largest place first."""
+    _versioned(service, key, 1)
+    return [PlaceAnswer(at_mm=p.at_mm, volume_ml=p.volume_ml) for p in doubt.doubtful_places(service.store, key)]
 
 
 def _csv(text: str, filename: str) -> Response:

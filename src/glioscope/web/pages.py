@@ -11,7 +11,7 @@ from glioscope.report.page import environment
 
 _SCRIPTS = (
     *("theme.js", "server.js", "home.js", "case.js", "editor.js", "space.js", "bitmap.js", "tools.js", "views.js"),
-    *("pointer.js", "clicks.js", "keys.js", "panel.js"),
+    *("pointer.js", "clicks.js", "keys.js", "panel.js", "doubt.js"),
 )
 _FILES = {
     "page.css": ("glioscope.report", "assets", "text/css; charset=utf-8"),

@@ -31,6 +31,7 @@ from glioscope.report import write_case_report
 from glioscope.results import CaseSummary, Flag, write_summary
 from glioscope.results import read_summary as read
 from glioscope.results.summary import CorrectionRecord
+from glioscope.segmentation.clicks import eight_bits
 from glioscope.space.background import foreground
 from glioscope.space.grid import Box, Grid, bounding_box, cut, paste
 from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
@@ -141,20 +142,6 @@ def view_labels(store: Store, key: str, version: int) -> Path:
         labels = read_labels(segmentation_file(store, key, version))
         write_volume(path, cut(labels.data, box), labels.grid.crop(box))
     return path
-
-
-def eight_bits(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return an image (i, j, k) as grey values: 0 where it is 0 or not finite, else 1 to 255 from its 0.5th percentile.
-
-    The window is that of the voxels inside, from the 0.5th to the 99.8th percentile; an empty image stays black.
-    """
-    inside = np.isfinite(image) & foreground(image)
-    if not inside.any():
-        return np.zeros(image.shape, np.uint8)
-    sample = image[inside]
-    low, high = np.percentile(sample[:: max(1, sample.size // 200_000)], (0.5, 99.8))
-    scaled = np.clip((np.where(inside, image, low) - low) / max(float(high - low), 1e-6), 0, 1)
-    return np.where(inside, 1 + 254 * scaled, 0).round().astype(np.uint8)
 
 
 def segmentation_file(store: Store, key: str, version: int) -> Path:

@@ -21,8 +21,10 @@ from glioscope.cases import SEQUENCES
 from glioscope.errors import CaseError, GlioscopeError
 from glioscope.files import NIFTI_SUFFIXES, link_or_copy, nifti_suffix, read_json
 from glioscope.report.style import SEQUENCE_NAMES
-from glioscope.space.volumes import VolumeFile, read_volume, write_volume
+from glioscope.segmentation.clicks import Click
+from glioscope.space.volumes import VolumeFile, read_labels, read_volume, write_volume
 from glioscope.web import results
+from glioscope.web.doubt import Runs, Scenes, refined
 from glioscope.web.jobs import Runner, Step
 from glioscope.web.recognise import Proposal, case_id_of, dicom_source, recognise, scheme_of
 from glioscope.web.settings import ServerConfig
@@ -49,6 +51,7 @@ class Service:
         self.runner = Runner(self.store, config, self._plan, self._failed)
         self._uploads = asyncio.Semaphore(4)
         self.guessing = asyncio.Lock()
+        self._scenes = Scenes(self.store)
 
     def start(self) -> None:
         """Begin to work through the queue."""
@@ -213,6 +216,30 @@ class Service:
             raise NotNowError("this case has no segmentation yet")
         return results.save_version(self.store, row, replace(sent, note=readable(sent.note, length=300)))[0]
 
+    def refine(self, key: str, content: str, changes: Sequence[int], clicks: Sequence[Click]) -> Runs:
+        """Answer clicks on a version with unsaved changes; return the voxels that change, on the part that is shown.
+
+        Raises
+        ------
+        NotNowError
+            There is no segmentation at present.
+        ConflictError
+            It is not the one that was clicked on.
+        CaseError
+            A click cannot be answered.
+        """
+        row = self.case(key)
+        if row.state != "done":
+            raise NotNowError("this case is not segmented at present; wait until it is done, then load it anew")
+        number = next((n for n in range(row.version, 0, -1) if self.content(key, n) == content), None)
+        if number is None:
+            raise results.ConflictError(
+                "this case was segmented again since you opened it; download your drawing, then load the case anew"
+            )
+        before = read_labels(results.view_labels(self.store, key, number)).data
+        scheme = results.read_summary(self.store, key, number).scheme.name
+        return refined(self._scenes.of(key, self.content(key, 1)), before, changes, clicks, scheme)
+
     def content(self, key: str, version: int) -> str:
         """Return the mark of what a version is: see `results.content_of`."""
         return results.content_of(results.read_summary(self.store, key, version), version)
@@ -274,7 +301,7 @@ class Service:
             options += ["--raw"] if row.raw else []
         if self.config.model:
             options += ["--model", str(self.config.model.resolve())]
-        arguments = ("-m", "glioscope", "segment", str(place), "-o", str(home / "output"), *options)
+        arguments = ("-m", "glioscope", "segment", str(place), "-o", str(home / "output"), "--logits", *options)
         return [Step(what="segmenting", arguments=arguments)]
 
     def _dates(self, earlier: str, later: str) -> list[str]:

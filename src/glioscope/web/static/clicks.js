@@ -39,7 +39,7 @@ export class ClickTool {
       this.pending = count > 0;
       editor.changed();
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-      editor.say(count ? `${phraseOfCount(count, "voxel")} ${add ? "added to" : "removed from"} ${options.region} in ${seconds} s. Enter keeps it, Esc takes it back.` : answer.note || "Nothing changed there.");
+      editor.say(count ? `${phraseOfCount(count, "voxel")} ${add ? "added to" : "removed from"} ${options.region} in ${seconds} s. Enter keeps it, Esc takes it back.` : `Nothing to change: the place ${add ? "belongs to" : "is not in"} ${options.region} already.`);
       requestAnimationFrame(() => { $("workspace").dataset.click = Math.round(performance.now() - begun); });
     } catch (error) {
       scene.clicks = [];

@@ -3,6 +3,7 @@
 import { ask, bytesOf, chip, gunzip, gzip, listen, make, phraseOfCount } from "./server.js";
 import { Bitmap } from "./bitmap.js";
 import { ClickTool } from "./clicks.js";
+import { Doubt } from "./doubt.js";
 import { keyboard } from "./keys.js";
 import { NAMES, REGIONS, TISSUES, Panel, innermost, regionsOf } from "./panel.js";
 import { Pointer } from "./pointer.js";
@@ -37,6 +38,7 @@ export class Editor {
       await this.show(first.includes("t1c") ? "t1c" : first[0]);
       this.views.open();
       this.panel.firstLesion();
+      await this.doubt.open();
       this.tell("");
       $("workspace").dataset.ready = "yes";
     } catch (error) {
@@ -288,6 +290,7 @@ export class Editor {
     }
     this.pointer = new Pointer(this);
     this.clicks = new ClickTool(this);
+    this.doubt = new Doubt(this);
     keyboard(this);
     window.addEventListener("beforeunload", (event) => { if (this.unsaved) event.preventDefault(); });
   }

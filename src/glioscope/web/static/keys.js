@@ -1,7 +1,6 @@
 // Every key of the editor in one table: what `?` shows is what works.
 import { make } from "./server.js";
 import { NAMES } from "./panel.js";
-import { TOOLS } from "./pointer.js";
 
 const $ = (id) => document.getElementById(id);
 const TYPED = "input[type=text], input[type=search], select, textarea";
@@ -25,21 +24,21 @@ function table(editor) {
       ["S", "coronal large", { s: () => editor.enlarge("coronal") }],
       ["D", "sagittal large", { d: () => editor.enlarge("sagittal") }],
       ["N", "next lesion", { n: () => editor.panel.nextLesion() }],
-      ...(editor.hasDoubt ? [["Q", "next doubtful place", { q: () => editor.doubt.next() }]] : []),
+      ...(editor.doubt.there ? [["Q", "next doubtful place", { q: () => editor.doubt.next() }]] : []),
     ]],
     ["Picture", [
       [codes.map((_, n) => n + 1).join("|"), "sequence", Object.fromEntries(codes.map((code, n) => [n + 1, () => editor.try(() => editor.show(code))]))],
       ["←|→", "previous, next sequence", { ArrowLeft: () => sequence(editor, codes, -1), ArrowRight: () => sequence(editor, codes, 1) }],
       ["W|T|E", "whole tumour, core, enhancing on or off", { w: overlay("WT"), t: overlay("TC"), e: overlay("ET") }],
       ["O", "outlines only", { o: press("outline") }],
-      ...(editor.hasDoubt ? [["U", "uncertainty", { u: press("doubt") }]] : []),
+      ...(editor.doubt.there ? [["U", "uncertainty", { u: press("doubt") }]] : []),
       ["H", "crosshair", { h: press("crosshair") }],
       ["R", "brightness, contrast, zoom as at first", { r: press("reset") }],
       ["G", "full screen", { g: press("full") }],
     ]],
     ["Correct", [
       ["L", "look", { l: tool("look") }],
-      ...(TOOLS.click ? [["C", "click", { c: tool("click") }]] : []),
+      ["C", "click", { c: tool("click") }],
       ["B", "brush", { b: tool("brush") }],
       ["X", "eraser", { x: tool("erase") }],
       ["F", "fill", { f: tool("fill") }],
@@ -47,10 +46,8 @@ function table(editor) {
       ["M", "distance", { m: tool("distance") }],
       ["+|−", "size of brush and eraser", { "+": () => pointer.size(options.size + 1), "=": () => pointer.size(options.size + 1), "-": () => pointer.size(options.size - 1) }],
       ["V", "brush flat or as a ball", { v: press("solid") }],
-      ...(TOOLS.click ? [
-        ["Enter", "keep what the last click did", { Enter: () => (clicks.pending ? clicks.settle(true) : false) }],
-        ["Esc", "take back what the last click did", { Escape: () => clicks.takeBack() }],
-      ] : []),
+      ["Enter", "keep what the last click did", { Enter: () => (clicks.pending ? clicks.settle(true) : false) }],
+      ["Esc", "take back what the last click did", { Escape: () => clicks.takeBack() }],
       ["Ctrl Z", "undo", {}],
       ["Ctrl Y|Ctrl Shift Z", "redo", {}],
       ["?", "these keys", { "?": () => help(editor) }],

@@ -4,7 +4,7 @@ import { allowed, between, fill, island, islands, others, round, without } from 
 
 const $ = (id) => document.getElementById(id);
 export const TOOLS = {
-  look: "Look", brush: "Brush", erase: "Eraser", fill: "Fill", island: "Island", distance: "Distance",
+  look: "Look", click: "Click", brush: "Brush", erase: "Eraser", fill: "Fill", island: "Island", distance: "Distance",
 };
 const PAINTS = ["brush", "erase", "fill"];
 

@@ -102,13 +102,13 @@ export class Views {
         grey.data[4 * n] = grey.data[4 * n + 1] = grey.data[4 * n + 2] = value;
         grey.data[4 * n + 3] = 255;
         const colour = colours[labels[index]];
-        if (heat) {
+        if (heat && image[index]) {
           const doubt = heat[index] / 255;
           paint.data[4 * n] = 255;
           paint.data[4 * n + 1] = 90 + 155 * doubt;
           paint.data[4 * n + 2] = 20 + 150 * doubt;
           paint.data[4 * n + 3] = 255 * Math.max(0, Math.min(1, (doubt - 0.05) * 1.7)) * Math.min(1, 0.3 + opacity);
-        } else if (colour && !outline) {
+        } else if (!heat && colour && !outline) {
           paint.data[4 * n] = colour[0];
           paint.data[4 * n + 1] = colour[1];
           paint.data[4 * n + 2] = colour[2];
