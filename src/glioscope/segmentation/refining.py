@@ -19,12 +19,12 @@ from glioscope.space.volumes import Volume, read_labels
 
 
 def refine(
-    case: Case | LoadedCase | Path,
-    segmentation: Path | Volume,
+    case: Case | LoadedCase | Path | str,
+    segmentation: Path | str | Volume,
     clicks: Sequence[Click],
     *,
-    logits: Path | None = None,
-    model: Path | None = None,
+    logits: Path | str | None = None,
+    model: Path | str | None = None,
     scheme: str | None = None,
 ) -> Volume:
     """Return a segmentation with clicks answered: what was missed or is too much, set right in 3-D.
@@ -53,15 +53,17 @@ def refine(
     LabelError
         The segmentation does not fit the scheme.
     """
-    loaded = case if isinstance(case, LoadedCase) else load_case(case)
-    before = read_labels(segmentation) if isinstance(segmentation, Path) else segmentation
+    loaded = case if isinstance(case, LoadedCase) else load_case(Path(case) if isinstance(case, str) else case)
+    before = segmentation if isinstance(segmentation, Volume) else read_labels(Path(segmentation))
     if not before.grid.matches(loaded.grid):
         raise GeometryError(
             f"the segmentation lies on a grid of {before.grid.describe()}, the scans on {loaded.grid.describe()}; "
             "correct it on the grid of the scans"
         )
     told = scheme_named(scheme or naming_scheme(loaded.case))
-    kept = read_logits(logits, loaded.grid) if logits else _predicted_logits(loaded, model)
+    kept = (
+        read_logits(Path(logits), loaded.grid) if logits else _predicted_logits(loaded, Path(model) if model else None)
+    )
     images = {code: eight_bits(image) for code, image in loaded.images.items()}
     scene = Scene(grid=loaded.grid, images=images, logits=kept)
     return Volume(refine_scene(scene, before.data.astype(np.uint8), told, clicks), before.grid)
