@@ -85,6 +85,8 @@ def require_file(path: Path) -> None:
         there = path.is_symlink() or path.exists()
     except OSError as error:
         raise CaseError(f"{path}: cannot be reached ({error.strerror}); check the rights of its folder") from error
+    if path.is_symlink() and ".git/annex" in str(path.readlink()):
+        raise CaseError(f"{path}: is kept by git-annex and its content is not here; fetch it with 'git annex get'")
     if there:
         raise CaseError(f"{path}: is not a file but a folder, a pipe or a link to nothing; put the scan there")
     raise CaseError(f"{path}: no such file")
@@ -131,6 +133,18 @@ def read_json(path: Path, *, what: str) -> Any:
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 """Of the files that hold scans and label maps, in small letters."""
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
+"""Of all files that are read as scans and label maps: NIfTI, also as a pair of .hdr and .img, MetaImage and NRRD."""
+
+
+def is_image(name: Path | str) -> bool:
+    """Return whether a file is read as an image, by its name; capitals do not count, and hidden files are none.
+
+    >>> is_image("scan.NRRD"), is_image("t1.hdr"), is_image("t1.img")
+    (True, True, False)
+    """
+    last = PurePosixPath(name).name
+    return last.lower().endswith(IMAGE_SUFFIXES) and not last.startswith(".")
 
 
 def is_nifti(name: Path | str) -> bool:
@@ -144,13 +158,13 @@ def is_nifti(name: Path | str) -> bool:
 
 
 def nifti_stem(name: Path | str) -> str:
-    """Return the last part of a name without ``.nii`` or ``.nii.gz``.
+    """Return the last part of a name without ``.nii``, ``.nii.gz`` or another suffix of an image.
 
-    >>> nifti_stem("a/1.2_t1c.nii.gz"), nifti_stem("T2.NII"), nifti_stem("folder")
-    ('1.2_t1c', 'T2', 'folder')
+    >>> nifti_stem("a/1.2_t1c.nii.gz"), nifti_stem("T2.NII"), nifti_stem("t1.mha"), nifti_stem("folder")
+    ('1.2_t1c', 'T2', 't1', 'folder')
     """
     last = PurePosixPath(name).name
-    return last[: -len(nifti_suffix(last))] if last.lower().endswith(NIFTI_SUFFIXES) else last
+    return next((last[: -len(end)] for end in IMAGE_SUFFIXES if last.lower().endswith(end)), last)
 
 
 def nifti_suffix(name: Path | str) -> str:

@@ -9,7 +9,7 @@ arXiv 2405.18368 (post-treatment); Kazerooni et al. 2024, arXiv 2404.15009 (paed
 doi 10.1038/s41467-022-30695-9 (Medical Segmentation Decathlon).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -70,7 +70,7 @@ SCHEMES: Mapping[str, LabelScheme] = MappingProxyType(
             ),
             _scheme(
                 "brats2024-ped",
-                {1: "ET", 2: "NETC", 3: "CC", 4: "ED"},
+                {1: "ET", 2: "NETC", 3: "CC", 4: "ED"},  # 2024 to 2026
                 {"WT": (1, 2, 3, 4), "TC": (1, 2, 3), "ET": (1,), "NETC": (2,), "CC": (3,), "ED": (4,)},
             ),
             _scheme("brats2024-men-rt", {1: "GTV"}, {"GTV": (1,)}),
@@ -98,37 +98,80 @@ def scheme_named(name: str) -> LabelScheme:
         raise LabelError(f"label scheme '{name}' is not known; choose one of {', '.join(SCHEMES)}") from None
 
 
-def detect_scheme(values: Iterable[int], *, subject: str = "label map") -> LabelScheme:
-    """Return the scheme that a data set of this project's scope uses, told by its label values.
+HIGHEST_LABEL = max(value for scheme in SCHEMES.values() for value in scheme.meanings)
+GLIOMA_SCHEMES = ("brats2023", "brats2018", "brats2024")
+"""Schemes that maps without a telling name may be in; the others must be named, by files, records or the user."""
+MANY_MAPS = 10
+"""So many maps with label 4 and not one with label 3 are of 2018 to 2022: some patient would have enhancing tumour."""
+
+
+def choose_scheme(
+    label_sets: Sequence[Iterable[int]],
+    candidates: Sequence[str] = GLIOMA_SCHEMES,
+    *,
+    subject: str = "label map",
+    option: str = "--scheme",
+) -> LabelScheme:
+    """Return the one scheme that all maps of a data set can be in, or ask for it.
 
     Parameters
     ----------
-    values : iterable of int
-        Values that occur in one map, or better in all maps of a data set; background may be among them.
+    label_sets : sequence of iterables of int
+        The values that occur in each map; background may be among them.
+    candidates : sequence of str
+        Schemes that names and records leave open, the likelier first.
     subject : str
         What the error message calls the maps.
+    option : str
+        What the message says to name the scheme with.
 
     Returns
     -------
     LabelScheme
-        `brats2018` if 4 occurs without 3, `brats2024` if both occur, else `brats2023`. Maps holding only 0, 1 and 2
-        fit both years; `brats2023` is returned, and since 1 and 2 mean the same in both, nothing hangs on it. The
-        schemes `msd` and `brats2024-ped` cannot be told from values and must be named.
+        The first candidate that knows all values, if the others that do mean the same by them. Label 4 without any 3 in
+        at least `MANY_MAPS` maps is ET of 2018 to 2022.
 
     Raises
     ------
     LabelError
-        A value outside 0 to 4 occurs.
+        A value that no scheme has; or several schemes fit and differ, or none of the candidates does: the message names
+        those that fit.
     """
-    present = {int(v) for v in values}
-    unknown = sorted(present - {0, 1, 2, 3, 4})
-    if unknown:
+    sets = [{int(v) for v in values} - {0} for values in label_sets]
+    present = set().union(*sets)
+    if unknown := sorted(v for v in present if not any(v in s.meanings for s in SCHEMES.values())):
         raise LabelError(
             f"{subject}: has label values {unknown}; BraTS label maps hold 0 to 4. Check that this is a segmentation."
         )
-    if 4 in present:
-        return SCHEMES["brats2024"] if 3 in present else SCHEMES["brats2018"]
-    return SCHEMES["brats2023"]
+    fitting = [name for name in candidates if present <= set(SCHEMES[name].meanings)]
+    meant = {name: _meant(SCHEMES[name], present) for name in fitting}
+    if {"brats2018", "brats2024"} <= meant.keys() and sum(4 in values for values in sets) >= MANY_MAPS:
+        return SCHEMES["brats2018"]
+    if fitting and len(set(meant.values())) == 1:
+        return SCHEMES[fitting[0]]
+    open_ = fitting or [name for name, s in SCHEMES.items() if present <= set(s.meanings)]
+    listed = sorted(present)
+    said = "" if fitting else f", which the names ({' or '.join(candidates)}) do not allow,"
+    readings = "; ".join(f"in '{n}' {', '.join(f'{v} is {SCHEMES[n].meanings[v]}' for v in listed)}" for n in open_)
+    raise LabelError(
+        f"{subject}: the label values {listed}{said} may mean different things: {readings}. Name the right scheme with "
+        f"{' or '.join(f'{option} {name}' for name in open_)}."
+    )
+
+
+def _meant(scheme: LabelScheme, values: Iterable[int]) -> tuple[frozenset[str], ...]:
+    """Return for each value the regions among WT, TC and ET that hold it, or RC: what two schemes must share."""
+    return tuple(
+        frozenset(region for region in (*REGIONS, "RC", "CC") if v in scheme.regions.get(region, ()))
+        for v in sorted(values)
+    )
+
+
+def unknown_values(counts: Mapping[int, int], scheme: LabelScheme) -> str:
+    """Return in words which labels of a map a scheme does not know, with their voxels; nothing if it knows all."""
+    bad = [f"{v} ({n} voxels)" for v, n in counts.items() if v not in scheme.values]
+    known = list(scheme.values)
+    return f"has label {', '.join(bad)}; scheme '{scheme.name}' knows {known}. Name the right one." if bad else ""
 
 
 def check_labels(labels: NDArray, scheme: LabelScheme, *, subject: str = "label map") -> None:

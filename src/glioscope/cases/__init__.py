@@ -11,24 +11,15 @@ Layouts read (design: whoever has the data should not have to rename it):
 "Sequence" is what BraTS calls a modality.
 """
 
-from glioscope.cases.check import (
-    CaseRecord,
-    Fingerprint,
-    check_case,
-    check_dataset,
-)
-from glioscope.cases.find import (
-    SEQUENCES,
-    Case,
-    LoadedCase,
-    case_of_files,
-    find_cases,
-    load_case,
-    naming_scheme,
-    scan_cases,
-    subject_of,
-)
+from glioscope.cases.case import SEQUENCES, Case, LoadedCase
+from glioscope.cases.check import Fingerprint, check_dataset
+from glioscope.cases.examine import CaseRecord, check_case
+from glioscope.cases.find import Survey, case_of_files, find_cases, scan_cases, survey
 from glioscope.cases.folds import Fold, make_folds, make_split
+from glioscope.cases.loading import load_case, load_scans
+from glioscope.cases.names import subject_of
+from glioscope.cases.schemes import naming_scheme, naming_schemes, scheme_of_reference, schemes_of_id, with_scheme
+from glioscope.cases.subjects import with_subjects
 
 __all__ = [
     "SEQUENCES",
@@ -37,14 +28,22 @@ __all__ = [
     "Fingerprint",
     "Fold",
     "LoadedCase",
+    "Survey",
     "case_of_files",
     "check_case",
     "check_dataset",
     "find_cases",
     "load_case",
+    "load_scans",
     "make_folds",
     "make_split",
     "naming_scheme",
+    "naming_schemes",
     "scan_cases",
+    "scheme_of_reference",
+    "schemes_of_id",
     "subject_of",
+    "survey",
+    "with_scheme",
+    "with_subjects",
 ]

@@ -3,46 +3,23 @@
 folder ──check_dataset──▶ Fingerprint: a record per case, what cannot be read, what occurs twice
 """
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from glioscope.cases.find import SEQUENCES, Case, load_case, scan_cases
-from glioscope.errors import CaseError, GeometryError, LabelError
-from glioscope.files import csv_text
-from glioscope.labels import detect_scheme, scheme_named
-from glioscope.machine.progress import OnProgress, silent
-from glioscope.space.grid import Grid
-from glioscope.space.volumes import read_grid
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseRecord:
-    """What `check` found in one case: one row of the fingerprint table."""
-
-    case_id: str
-    subject_id: str
-    sequences: tuple[str, ...]
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    orientation: str
-    intensity: Mapping[str, tuple[float, float, float]]
-    """Sequence to (minimum, mean inside the brain, maximum)."""
-    digests: Mapping[str, str]
-    """Sequence to the SHA-256 of its voxels, however the file is packed."""
-    labels: Mapping[int, int]
-    """Label value to voxel count; empty without a reference."""
-    wt_ml: float | None
-    known: tuple[str, ...]
-    """Regions that the reference knows, where `dataset.toml` says that it does not know all; else empty."""
-    problems: tuple[str, ...]
-    """What is wrong, one line each; empty when all is well."""
+from glioscope.cases.case import SEQUENCES, Case
+from glioscope.cases.examine import CaseRecord, Examined, examine, in_scheme
+from glioscope.cases.find import survey
+from glioscope.cases.heads import nearly_same
+from glioscope.cases.schemes import decided
+from glioscope.cases.subjects import with_subjects
+from glioscope.files import csv_text, os
+from glioscope.labels import scheme_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +34,18 @@ class Fingerprint:
     same_images: tuple[tuple[str, ...], ...]
     """Groups of cases that share the voxels of a sequence: the same scan under two names."""
 
+    same_heads: tuple[tuple[str, str], ...] = ()
+    """Pairs of cases of two subjects that show nearly the same head: visits of one person, or one scan packed anew."""
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Image, below the folder, to why it is not read."""
+    questions: tuple[str, ...] = ()
+    """What must be answered with a scheme before the references can be used."""
+
     @property
     def sound(self) -> bool:
         """Whether nothing at all is wrong."""
-        return not (self.unusable or self.same_images or any(record.problems for record in self.records))
+        wrong = (self.unusable, self.same_images, self.same_heads, self.questions)
+        return not any(wrong) and not any(record.problems for record in self.records)
 
     def summary(self) -> dict[str, Any]:
         """Return the data set in numbers, ready for JSON."""
@@ -78,12 +63,15 @@ class Fingerprint:
             "shapes": _tally("×".join(map(str, r.shape)) for r in self.records if r.shape),
             "spacing_mm": _tally(" ".join(f"{s:g}" for s in r.spacing_mm) for r in self.records if r.spacing_mm),
             "orientations": _tally(r.orientation for r in self.records if r.orientation),
+            "schemes": _tally(r.scheme or "open" for r in self.records if r.labels),
+            "unused_images": len(self.unused),
             "label_voxels": {str(value): n for value, n in sorted(labels.items())},
             "wt_ml": dict(
                 zip(("min", "median", "max"), np.quantile(volumes, (0, 0.5, 1)).round(3).tolist(), strict=True)
             )
             if volumes
             else None,
+            "cavities": sum(r.volumes_ml.get("RC", 0) > 0 for r in self.records),
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -92,6 +80,9 @@ class Fingerprint:
             "summary": self.summary(),
             "unusable": dict(self.unusable),
             "same_subject": {s: list(c) for s, c in self.same_subject.items()},
+            "unused": dict(self.unused),
+            "questions": list(self.questions),
+            "same_heads": [list(pair) for pair in self.same_heads],
             "same_images": [list(group) for group in self.same_images],
             "cases": [asdict(record) for record in self.records],
         }
@@ -134,35 +125,64 @@ def _row(record: CaseRecord) -> dict[str, Any]:
     }
 
 
-def check_dataset(folder: Path, *, progress: OnProgress = silent) -> Fingerprint:
+def check_dataset(
+    folder: Path,
+    *,
+    scheme: str | None = None,
+    subjects: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> Fingerprint:
     """Read every case below a folder and say what is there and what is wrong.
 
     Parameters
     ----------
     folder : Path
-        As for `scan_cases`.
+        As for `survey`.
+    scheme : str, optional
+        Label scheme of the references; by default told by names and by the values in all of them.
+    subjects : Path, optional
+        A table of subjects, as `with_subjects` reads it.
     progress : callable
         Told cases read, cases in all, and the case id.
 
     Raises
     ------
     CaseError
-        The folder does not exist, or holds no case and no problem.
+        The folder does not exist, or holds no case and no problem; or the table is none.
+    LabelError
+        The scheme named is not known.
     """
-    cases, unusable = scan_cases(folder)
-    records = []
-    for case in cases:
-        records.append(check_case(case))
-        progress(len(records), len(cases), case.case_id)
-    subjects: dict[str, list[str]] = defaultdict(list)
+    there = survey(folder)
+    cases = with_subjects(there.cases, subjects)
+    examined: list[Examined] = []
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, len(cases) or 1)) as pool:  # unpacking lets go of the lock
+        for found in pool.map(examine, cases):
+            examined.append(found)
+            progress(len(examined), len(cases), found.case.case_id)
+    values = {found.case.case_id: [*found.record.labels] for found in examined if found.record.labels}
+    told, questions = decided([found.case for found in examined], values, scheme=scheme)
+    records = [_told(found, case, questions) for found, case in zip(examined, told, strict=True)]
+    by_subject: dict[str, list[str]] = defaultdict(list)
     for record in records:
-        subjects[record.subject_id].append(record.case_id)
+        by_subject[record.subject_id].append(record.case_id)
     return Fingerprint(
         records=tuple(records),
-        unusable=unusable,
-        same_subject={subject: tuple(ids) for subject, ids in subjects.items() if len(ids) > 1},
+        unusable=there.problems,
+        unused={str(path.relative_to(folder) if folder.is_dir() else path): why for path, why in there.unused.items()},
+        questions=tuple(dict.fromkeys(questions.values())),
+        same_subject={subject: tuple(ids) for subject, ids in by_subject.items() if len(ids) > 1},
         same_images=_sharing_images(records),
+        same_heads=nearly_same({e.case.case_id: e.heads for e in examined}, {r.case_id: r.subject_id for r in records}),
     )
+
+
+def _told(found: Examined, case: Case, questions: Mapping[str, str]) -> CaseRecord:
+    if not found.record.labels:
+        return found.record
+    if case.case_id in questions:
+        return replace(found.record, problems=(*found.record.problems, questions[case.case_id]))
+    assert case.scheme is not None
+    return in_scheme(found, scheme_named(case.scheme))
 
 
 def _sharing_images(records: Sequence[CaseRecord]) -> tuple[tuple[str, ...], ...]:
@@ -176,71 +196,3 @@ def _sharing_images(records: Sequence[CaseRecord]) -> tuple[tuple[str, ...], ...
         touching = [group for group in groups if group & ids]
         groups = [group for group in groups if not group & ids] + [set().union(ids, *touching)]
     return tuple(sorted(tuple(sorted(group)) for group in groups if len(group) > 1))
-
-
-def check_case(case: Case) -> CaseRecord:
-    """Read one case and say what is in it and what is wrong with it; never raises for bad data."""
-    problems = [f"lacks {', '.join(case.missing)}"] if case.missing else []
-    grid: Grid | None = None
-    try:
-        grid = read_grid(next(iter(case.sequences.values())))
-        loaded = load_case(case)
-    except (CaseError, GeometryError, LabelError) as error:
-        return _record(case, grid, problems=(*problems, str(error)))
-    intensity, digests = {}, {}
-    for name, image in loaded.images.items():
-        range_of, wrong = _check_image(name, image)
-        problems += wrong
-        if range_of is not None:
-            intensity[name] = range_of
-            digests[name] = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
-    for digest, count in Counter(digests.values()).items():
-        if count > 1:
-            problems.append(f"{' and '.join(n for n, d in digests.items() if d == digest)} are the same image")
-    labels, wt_ml, wrong = _check_reference(case, loaded.reference, loaded.grid)
-    found = {"intensity": intensity, "digests": digests, "labels": labels, "wt_ml": wt_ml}
-    return _record(case, loaded.grid, **found, problems=(*problems, *wrong))
-
-
-def _check_image(name: str, image: NDArray[np.float32]) -> tuple[tuple[float, float, float] | None, list[str]]:
-    """Return (minimum, mean inside the brain, maximum), None for a constant image, and what is wrong."""
-    finite = np.isfinite(image)
-    bad = image.size - int(np.count_nonzero(finite))
-    wrong = [f"{name} holds {bad} voxels that are NaN or infinite"] if bad else []
-    values = image[finite] if bad else image
-    if values.size == 0 or values.min() == values.max():
-        return None, [*wrong, f"{name} is constant"]
-    inside = values[values != 0]
-    return (float(values.min()), float(inside.mean(dtype=np.float64)), float(values.max())), wrong
-
-
-def _check_reference(
-    case: Case, reference: NDArray[np.uint8] | None, grid: Grid
-) -> tuple[dict[int, int], float | None, list[str]]:
-    """Return voxels per label, volume of the whole tumour, and what is wrong."""
-    if reference is None:
-        return {}, None, []
-    counts = np.bincount(reference.ravel())
-    labels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    try:
-        scheme = scheme_named(case.scheme) if case.scheme else detect_scheme(labels, subject="reference")
-    except LabelError as error:
-        return labels, None, [str(error)]
-    if case.known and "WT" not in case.known:
-        return labels, None, []
-    voxels = sum(labels.get(value, 0) for value in scheme.regions["WT"])
-    return labels, voxels * grid.voxel_volume_ml, [] if voxels else ["reference holds no tumour"]
-
-
-def _record(case: Case, grid: Grid | None, **found: Any) -> CaseRecord:
-    empty: dict[str, Any] = {"intensity": {}, "digests": {}, "labels": {}, "wt_ml": None}
-    return CaseRecord(
-        case_id=case.case_id,
-        subject_id=case.subject_id,
-        sequences=tuple(case.sequences),
-        shape=grid.shape if grid else (),
-        spacing_mm=tuple(round(s, 4) for s in grid.spacing_mm) if grid else (),
-        orientation=grid.orientation if grid else "",
-        known=case.known or (),
-        **(empty | found),
-    )

@@ -1,121 +1,128 @@
-"""Finding cases on disk in every layout, and reading one into memory."""
+"""Finding cases on disk in every layout. No image is passed over without a word: what is not read is named.
 
-import math
-import re
+folder ──survey──▶ cases, by case id why others cannot be used, by file why an image is not read
+"""
+
+import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
-
+from glioscope.cases.case import SEQUENCES, Case
+from glioscope.cases.described import DECATHLON_FILE, described_cases, in_images_folder
 from glioscope.cases.known import stated
-from glioscope.errors import CaseError, GeometryError, printable
-from glioscope.files import is_nifti, nifti_stem, require_file
-from glioscope.space.background import with_zero_background
-from glioscope.space.grid import MAX_VOXELS, Grid
-from glioscope.space.volumes import VolumeFile, read_grid, read_labels, read_volumes
+from glioscope.cases.names import SESSION_FOLDER, Named, named, place_name, subject_of
+from glioscope.errors import CaseError
+from glioscope.files import is_image, nifti_stem, require_file
+from glioscope.space.volumes import VolumeFile
 
-SEQUENCES = ("t1n", "t1c", "t2w", "t2f")
-"""BraTS codes: T1 native, T1 with contrast, T2-weighted, T2-FLAIR. The channel order everywhere."""
-
-MAX_CASE_VOXELS = MAX_VOXELS
-"""Voxels of all sequences of a case together: as many as four of 512 x 512 x 256, 1 GiB as float32. `segment` was
-measured to need 3.4 GB for nearly as many; a case of BraTS has an eighth."""
-
-_NAMES = {
-    "t1n": ("t1n", "t1"),
-    "t1c": ("t1c", "t1ce", "t1gd"),
-    "t2w": ("t2w", "t2"),
-    "t2f": ("t2f", "flair"),
-    "seg": ("seg", "segm"),
+_FOREIGN = {
+    ".mgz": "FreeSurfer's format is not read; convert it to .nii.gz",
+    ".mgh": "FreeSurfer's format is not read; convert it to .nii.gz",
+    ".mnc": "MINC is not read; convert it to .nii.gz",
+    ".img": "has no .hdr beside it",
 }
-_ROLE_OF = {name: role for role, names in _NAMES.items() for name in names}
-_DECATHLON_CHANNELS = {"t2f": 0, "t1n": 1, "t1c": 2, "t2w": 3}
-_Grouped = dict[tuple[Path, str], dict[str, list[Path]]]
-"""Folder and prefix of a case to its files by role."""
-_DECATHLON_FILE = re.compile(r"BRATS_\d+")
+"""Images of other kinds, by suffix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One imaging session: where its sequences lie, and its reference if there is one."""
+class Survey:
+    """What lies below a folder."""
 
-    case_id: str
-    subject_id: str
-    """Folds are split by subject: two sessions of one person never stand on both sides."""
-    sequences: Mapping[str, VolumeFile]
-    """By sequence code; the absent ones are absent."""
-    reference: VolumeFile | None = None
-    scheme: str | None = None
-    """Label scheme where the layout tells it (Decathlon), else None: told by the values."""
-    known: tuple[str, ...] | None = None
-    """Regions that the reference knows, where `dataset.toml` says that it does not know all; else None."""
-
-    def __post_init__(self) -> None:
-        if self.case_id in ("", ".", "..") or set(self.case_id) & set("/\\") or printable(self.case_id) != self.case_id:
-            raise CaseError(
-                f"case id {self.case_id!r} cannot name a folder: it is empty, dots alone, or has a slash, a line break "
-                "or another character that cannot be shown; rename the files"
-            )
-        unknown = sorted(set(self.sequences) - set(SEQUENCES))
-        if unknown:
-            raise CaseError(f"case {self.case_id}: has sequence {unknown}; known are {', '.join(SEQUENCES)}")
-        if not self.sequences:
-            raise CaseError(f"case {self.case_id}: has no sequence; give at least one of {', '.join(SEQUENCES)}")
-        ordered = {s: self.sequences[s] for s in SEQUENCES if s in self.sequences}
-        object.__setattr__(self, "sequences", MappingProxyType(ordered))
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Sequences that this case lacks."""
-        return tuple(s for s in SEQUENCES if s not in self.sequences)
+    cases: tuple[Case, ...]
+    """Sorted by case id."""
+    problems: Mapping[str, str]
+    """Case id to one line. No case is ever dropped without a line here."""
+    unused: Mapping[Path, str]
+    """Image to why it is not read, though its case may be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LoadedCase:
-    """A case in memory, all sequences on one grid in the storage order of its files."""
+@dataclass(slots=True)
+class _Group:
+    """The files of one case, as they are gathered."""
 
-    case: Case
-    grid: Grid
-    images: Mapping[str, NDArray[np.float32]]
-    """By sequence code, each (i, j, k)."""
-    reference: NDArray[np.uint8] | None = None
-    """(i, j, k) label map, or None."""
+    prefix: str
+    folder: Path
+    files: dict[str, list[tuple[Path, tuple[str, ...]]]] = field(default_factory=lambda: defaultdict(list))
+    """By role, each with its variant."""
 
 
-def subject_of(case_id: str) -> str:
-    """Return the subject that a case id belongs to.
+def survey(folder: Path) -> Survey:
+    """Walk a folder and return what it holds.
 
-    ``BraTS-GLI-01234-100`` is session 100 of subject ``BraTS-GLI-01234``; ``Brats18_2013_11_1`` is session 1 of
-    ``2013_11`` — of the same person as ``BraTS19_2013_11_1`` and ``Brats17_2013_11_1``. Other ids are
-    their own subject.
+    Parameters
+    ----------
+    folder : Path
+        A case, a data set, or a folder above several; or one Decathlon file. Hidden files and results of ``segment``
+        are passed over.
+
+    Raises
+    ------
+    CaseError
+        The folder does not exist, cannot be listed, or holds no case and no problem.
     """
-    if re.fullmatch(r"BraTS-[A-Za-z]+-\d+-\d+", case_id):
-        return case_id.rsplit("-", 1)[0]
-    match = re.fullmatch(
-        r"(?i:brats)\d\d_((?!training|validation)[A-Za-z0-9]+_[A-Za-z0-9]+)_\d+", case_id, re.IGNORECASE
-    )
-    return match[1] if match else case_id
+    if folder.is_file():
+        if DECATHLON_FILE.fullmatch(nifti_stem(folder)):
+            cases, problems, unused = described_cases([folder])
+            return Survey(cases=tuple(cases), problems=problems, unused=unused)
+        raise CaseError(
+            f"{folder}: is one file; name the folder of its case, or each sequence's file with --t1n … --t2f"
+        )
+    if not folder.is_dir():
+        raise CaseError(f"{folder}: no such folder")
+    files, problems, unused = _images_below(folder)
+    inside = [path for path in files if in_images_folder(path)]
+    cases, more, left = described_cases(inside)
+    groups, stray = _grouped([path for path in files if path not in set(inside)], unused)
+    unused |= left
+    problems |= more
+    for group, case_id, subject in _identified(_joined(groups, unused), folder, unused):
+        try:
+            cases.append(_case_from(group, case_id, subject, unused))
+        except CaseError as error:
+            problems[case_id] = str(error)
+    problems = _strays(stray, cases, unused) | problems
+    doubled = _doubled(cases)
+    problems |= doubled
+    if not cases and not problems:
+        raise CaseError(f"{folder}: holds no case; expected NIfTI files such as <case>/<case>-t1c.nii.gz, or DICOM")
+    kept = _with_statements(sorted((c for c in cases if c.case_id not in doubled), key=lambda c: c.case_id), folder)
+    return Survey(cases=kept, problems=problems, unused=dict(sorted(unused.items())))
 
 
-def _role(path: Path) -> tuple[str, str] | None:
-    """Return (prefix, role) of a file name such as ``BraTS2021_00002_t1ce.nii.gz``, or None."""
-    match = re.fullmatch(r"(?:(.*)[-_.])?([A-Za-z0-9]+)", nifti_stem(path))
-    if match is None or match[2].lower() not in _ROLE_OF:
-        return None
-    return match[1] or "", _ROLE_OF[match[2].lower()]
+def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
+    """Return the cases below a folder, and by case id why others cannot be used; as `survey`, without single images."""
+    found = survey(folder)
+    return found.cases, dict(found.problems)
 
 
-def _nifti_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """Return all NIfTI files below a folder, sorted, and a line for each folder inside that cannot be read.
+def find_cases(folder: Path) -> tuple[Case, ...]:
+    """Return the cases below a folder, or raise on the first that cannot be used.
+
+    Raises
+    ------
+    CaseError
+        As `survey`, and for any case with a problem.
+    """
+    cases, problems = scan_cases(folder)
+    if problems:
+        raise CaseError(next(iter(problems.values())))
+    return cases
+
+
+# Files
+
+
+def _images_below(folder: Path) -> tuple[list[Path], dict[str, str], dict[Path, str]]:
+    """Return all images below a folder, sorted; a line for each folder that cannot be read; images not to be read.
 
     Each real folder is visited once, since links may form loops.
     """
     found: list[Path] = []
     problems: dict[str, str] = {}
+    unused: dict[Path, str] = {}
     seen: set[Path] = set()
     stack = [folder]
     while stack:
@@ -125,7 +132,9 @@ def _nifti_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
             if real in seen:
                 continue
             seen.add(real)
-            folders, files = _listed(current)
+            entries = [entry for entry in sorted(current.iterdir()) if not entry.name.startswith(".")]
+            folders = [entry for entry in entries if entry.is_dir()]
+            names = {entry.name.lower() for entry in entries}
         except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
             reason = getattr(error, "strerror", None) or error
             line = f"{current}: cannot be listed ({reason}); check its permissions"
@@ -133,131 +142,184 @@ def _nifti_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 raise CaseError(line) from error
             problems[current.name] = line
             continue
+        if current != folder and _is_result(current, names):
+            unused[current] = "a result of 'glioscope segment', not a scan"
+            continue
         stack += folders
-        found += files
-    return sorted(found), problems
+        images = [entry for entry in entries if is_image(entry) and not entry.is_dir()]
+        unused |= {e: f"a pair lacks its {e.stem}.img" for e in images if _half_a_pair(e, names)}
+        found += [entry for entry in images if entry not in unused]
+        unused |= {e: _FOREIGN[e.suffix.lower()] for e in entries if _is_foreign(e, names)}
+    return sorted(found), problems, unused
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders and the NIfTI files in a folder, hidden ones left out."""
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    folders = [entry for entry in entries if entry.is_dir()]
-    return folders, [e for e in entries if is_nifti(e) and not e.is_dir()]
+def _half_a_pair(path: Path, names: set[str]) -> bool:
+    stem = path.name[:-4].lower()
+    return path.suffix.lower() == ".hdr" and not {f"{stem}.img", f"{stem}.img.gz"} & names
 
 
-def _decathlon_case(path: Path) -> Case:
-    stem = nifti_stem(path)
-    labels = path.parent.parent / "labelsTr" / path.name
-    return Case(
-        case_id=stem,
-        subject_id=stem,
-        sequences={s: VolumeFile(path, c) for s, c in _DECATHLON_CHANNELS.items()},
-        reference=VolumeFile(labels) if labels.is_file() else None,
-        scheme="msd",
+def _is_foreign(path: Path, names: set[str]) -> bool:
+    suffix = path.suffix.lower()
+    return (
+        suffix in _FOREIGN and not path.is_dir() and not (suffix == ".img" and f"{path.name[:-4].lower()}.hdr" in names)
     )
 
 
-def _case_from(case_id: str, files: Mapping[str, list[Path]]) -> Case:
-    doubled = {role: paths for role, paths in files.items() if len(paths) > 1}
-    if doubled:
-        role, paths = next(iter(doubled.items()))
-        names = " and ".join(sorted(p.name for p in paths))
-        raise CaseError(f"case {case_id}: has {names} for {role}; one file is needed. Move the other away.")
-    for paths in files.values():
-        require_file(paths[0])
-    single = {role: VolumeFile(paths[0]) for role, paths in files.items()}
+def _is_result(folder: Path, names: set[str]) -> bool:
+    """Return whether a folder is what `segment` wrote for a case, or its derivative of BIDS."""
+    if {"summary.json", "segmentation.nii.gz"} <= names:
+        return True
+    if "dataset_description.json" not in names:
+        return False
+    try:
+        made = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8")).get("GeneratedBy", [])
+        return any(str(maker.get("Name", "")).lower() == "glioscope" for maker in made)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+# Groups
+
+
+def _grouped(files: Sequence[Path], unused: dict[Path, str]) -> tuple[list[_Group], dict[Path, list[Path]]]:
+    """Return files by case and role, and those whose names tell nothing by folder; note those that are no scans."""
+    groups: dict[tuple[Path, str], _Group] = {}
+    stray: dict[Path, list[Path]] = defaultdict(list)
+    for path in files:
+        told = named(path)
+        if told is None and not (DECATHLON_FILE.fullmatch(nifti_stem(path)) and path.parent.name.startswith("labels")):
+            stray[path.parent].append(path)
+        elif told is not None and not told.role:
+            unused[path] = told.reason
+        elif told is not None:
+            group = groups.setdefault((path.parent, told.prefix), _Group(told.prefix, path.parent))
+            group.files[told.role].append((path, _variant(path, told)))
+    return list(groups.values()), stray
+
+
+def _variant(path: Path, told: Named) -> tuple[str, ...]:
+    return (*(("derivatives",) if "derivatives" in path.parts else ()), *told.variant)
+
+
+def _joined(groups: Sequence[_Group], unused: dict[Path, str]) -> list[_Group]:
+    """Return groups of whole cases.
+
+    A reference in a folder of its own goes to the case of its prefix (UPENN-GBM); one of another prefix to the only
+    case of its folder (``W39_1998.09.19_Segm.nii`` of BraTS 2020); parts of one BIDS session, and copies that differ in
+    their variant alone, come together. Plain names below the folder of a case are copies made of it (LUMIERE).
+    """
+    whole = [group for group in groups if set(group.files) != {"seg"}]
+    by_prefix: dict[str, list[_Group]] = defaultdict(list)
+    for group in whole:
+        if group.prefix:
+            by_prefix[group.prefix].append(group)
+    for same in by_prefix.values():
+        for other in same[1:]:
+            if _apart(same[0], other):
+                for role, files in other.files.items():
+                    same[0].files[role] += files
+                whole.remove(other)
+    for group in [group for group in groups if set(group.files) == {"seg"}]:
+        hosts = [g for g in whole if group.prefix and g.prefix == group.prefix]
+        hosts = hosts or [g for g in whole if g.folder == group.folder and "seg" not in g.files]
+        if len(hosts) == 1:
+            hosts[0].files["seg"] += group.files["seg"]
+        else:
+            whole.append(group)
+    return _without_copies(whole, unused)
+
+
+def _without_copies(whole: list[_Group], unused: dict[Path, str]) -> list[_Group]:
+    homes = {group.folder for group in whole}
+    for group in [g for g in whole if not g.prefix and homes & set(g.folder.parents)]:
+        above = next(folder for folder in group.folder.parents if folder in homes)
+        for files in group.files.values():
+            unused.update({path: f"lies below {above.name}, whose own scans are read" for path, _ in files})
+        whole.remove(group)
+    return whole
+
+
+def _apart(a: _Group, b: _Group) -> bool:
+    """Return whether two groups of one prefix can be one case: no role has the same variant in both."""
+    taken = {(role, variant) for role, files in a.files.items() for _, variant in files}
+    return not any((role, variant) in taken for role, files in b.files.items() for _, variant in files)
+
+
+def _identified(groups: Sequence[_Group], root: Path, unused: Mapping[Path, str]) -> list[tuple[_Group, str, str]]:
+    """Return each group with its case id and subject; visits in folders of their own are told apart by them."""
+    found = []
+    for group in groups:
+        if group.prefix:
+            found.append((group, group.prefix, subject_of(group.prefix)))
+        else:
+            found.append((group, *place_name(group.folder, root)))
+    for levels in (1, 2, 3):
+        ids = defaultdict(list)
+        for n, (_, case_id, _) in enumerate(found):
+            ids[case_id].append(n)
+        for numbers in (numbers for numbers in ids.values() if len(numbers) > 1):
+            members = [found[n][0] for n in numbers]
+            if not any(group.prefix for group in members):
+                for n in numbers:
+                    found[n] = (found[n][0], *place_name(found[n][0].folder, root, levels=levels))
+            elif all(SESSION_FOLDER.fullmatch(group.folder.name) for group in members):
+                for n in numbers:
+                    group, case_id, subject = found[n]
+                    found[n] = (group, f"{case_id}_{group.folder.name}", subject)
+    return found
+
+
+def _case_from(group: _Group, case_id: str, subject: str, unused: dict[Path, str]) -> Case:
+    usual = _usual_variant(group)
+    single: dict[str, VolumeFile] = {}
+    for role, files in group.files.items():
+        path = _plainest(case_id, role, files, usual)
+        others = {other: f"also {role} of case {case_id}; {path.name} is read" for other, _ in files if other != path}
+        unused.update(others)
+        require_file(path)
+        single[role] = VolumeFile(path)
     reference = single.pop("seg", None)
     if not single:
         raise CaseError(
             f"case {case_id}: has a segmentation but no sequence; at least one of {', '.join(SEQUENCES)} is needed"
         )
-    return Case(case_id=case_id, subject_id=subject_of(case_id), sequences=single, reference=reference)
+    return Case(case_id=case_id, subject_id=subject, sequences=single, reference=reference)
 
 
-def case_of_files(files: Mapping[str, Path], *, case_id: str | None = None) -> Case:
-    """Return a case of files named one by one.
-
-    Parameters
-    ----------
-    files : mapping
-        Sequence code to file; any of the four.
-    case_id : str, optional
-        By default what the file names share before the sequence, else the name of their folder.
-
-    Raises
-    ------
-    CaseError
-        A file is absent, a sequence unknown, or none is named.
-    """
-    for name, path in files.items():
-        if not path.is_file():
-            raise CaseError(f"{name}: {path}: no such file")
-    prefixes = {named[0] if (named := _role(path)) else nifti_stem(path) for path in files.values()}
-    shared = prefixes.pop() if len(prefixes) == 1 else ""
-    folder = next(iter(files.values())).resolve().parent.name if files else ""
-    name = case_id or shared or folder or "case"
-    return Case(case_id=name, subject_id=subject_of(name), sequences={s: VolumeFile(p) for s, p in files.items()})
+_REPEATS = ("run-", "acq-", "rec-", "echo-")
 
 
-def naming_scheme(case: Case) -> str:
-    """Return the label scheme of the year that a case's files are named for.
-
-    Returns
-    -------
-    str
-        `msd` for the Decathlon, `brats2018` for names of 2017 to 2021 (``t1ce``, ``flair``), else `brats2023`.
-    """
-    if case.scheme is not None:
-        return case.scheme
-    old = {"t1", "t1ce", "t1gd", "t2", "flair"}
-    endings = {re.split(r"[-_.]", nifti_stem(file.path))[-1].lower() for file in case.sequences.values()}
-    return "brats2018" if endings & old else "brats2023"
+def _usual_variant(group: _Group) -> tuple[str, ...]:
+    """Return the variant that most sequences of a case have, the plainer of two: one processing for all is best."""
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    for role, files in group.files.items():
+        for variant in {_processing(variant) for _, variant in files}:
+            counts[variant] += role != "seg"
+    return min(counts, key=lambda variant: (-counts[variant], len(variant), variant))
 
 
-def scan_cases(folder: Path | str) -> tuple[tuple[Case, ...], dict[str, str]]:
-    """Walk a folder and return its cases and, by case id, why others cannot be used.
+def _processing(variant: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in variant if not word.startswith(_REPEATS))
 
-    Parameters
-    ----------
-    folder : Path
-        A case, a data set, or a folder above several; or one Decathlon file. Hidden files are passed over.
 
-    Returns
-    -------
-    cases : tuple of Case
-        Sorted by case id.
-    problems : dict
-        Case id to one line. No case is ever dropped without a line here.
+def _plainest(case_id: str, role: str, files: Sequence[tuple[Path, tuple[str, ...]]], usual: tuple[str, ...]) -> Path:
+    """Return the file to read of those for one role, or raise where two are alike."""
 
-    Raises
-    ------
-    CaseError
-        The folder does not exist, cannot be listed, or holds no case and no problem; or its `dataset.toml` is wrong.
-    """
-    folder = Path(folder)
-    if folder.is_file() and _DECATHLON_FILE.fullmatch(nifti_stem(folder)):
-        return (_decathlon_case(folder),), {}
-    if folder.is_file():
-        raise CaseError(
-            f"{folder}: is one file; name the folder of its case, or each sequence's file with --t1n … --t2f"
-        )
-    if not folder.is_dir():
-        raise CaseError(f"{folder}: no such folder")
-    files, problems = _nifti_files(folder)
-    grouped, stray, cases = _sorted_files(files)
-    for (parent, prefix), by_role in _merge_odd_segmentations(grouped).items():
-        case_id = prefix or parent.name
-        try:
-            cases.append(_case_from(case_id, by_role))
-        except CaseError as error:
-            problems[case_id] = str(error)
-    problems = _strays(stray, cases) | problems
-    doubled = _doubled(cases)
-    problems |= doubled
-    if not cases and not problems:
-        raise CaseError(f"{folder}: holds no case; expected NIfTI files such as <case>/<case>-t1c.nii.gz, or DICOM")
-    usable = sorted((c for c in cases if c.case_id not in doubled), key=lambda c: c.case_id)
-    return _with_statements(usable, folder), problems
+    def worth(entry: tuple[Path, tuple[str, ...]]) -> tuple[bool, int, bool, str]:
+        _, variant = entry
+        repeats = [word for word in variant if word.startswith(_REPEATS)]
+        runs = "".join(chr(0x10FFFF - ord(c)) for word in repeats if word.startswith("run-") for c in word[4:].zfill(4))
+        return _processing(variant) != usual, len(variant), not runs, runs + " ".join(variant)
+
+    ordered = sorted(files, key=worth)
+    alike = [path for path, variant in ordered if variant == ordered[0][1]]
+    if len(alike) > 1:
+        names = " and ".join(sorted(path.name for path in alike))
+        raise CaseError(f"case {case_id}: has {names} for {role}; one file is needed. Move the other away.")
+    return ordered[0][0]
+
+
+# What is left
 
 
 def _with_statements(cases: Sequence[Case], top: Path) -> tuple[Case, ...]:
@@ -267,46 +329,19 @@ def _with_statements(cases: Sequence[Case], top: Path) -> tuple[Case, ...]:
     return tuple(replace(case, known=known) if known else case for case, known in zip(cases, told, strict=True))
 
 
-def _merge_odd_segmentations(
-    grouped: Mapping[tuple[Path, str], Mapping[str, list[Path]]],
-) -> dict[tuple[Path, str], dict[str, list[Path]]]:
-    """Give a lone segmentation (BraTS 2020's ``W39_1998.09.19_Segm.nii``) to the one case of its folder."""
-    merged = {key: dict(files) for key, files in grouped.items()}
-    for parent, prefix in list(merged):
-        if set(merged[parent, prefix]) != {"seg"}:
+def _strays(stray: Mapping[Path, Sequence[Path]], cases: Sequence[Case], unused: dict[Path, str]) -> dict[str, str]:
+    """Return one line for each folder whose files tell no sequence; beside or below a case they are noted alone."""
+    homes = {file.path.parent for case in cases for file in case.sequences.values()}
+    problems = {}
+    for folder, paths in sorted(stray.items()):
+        if folder in homes or homes & set(folder.parents):
+            unused.update(dict.fromkeys(paths, "its name does not tell a sequence"))
             continue
-        hosts = [key for key in merged if key[0] == parent and key[1] != prefix and "seg" not in merged[key]]
-        if len(hosts) == 1:
-            merged[hosts[0]]["seg"] = merged.pop((parent, prefix))["seg"]
-    return merged
-
-
-def _sorted_files(files: Sequence[Path]) -> tuple[_Grouped, dict[Path, list[Path]], list[Case]]:
-    """Return files by case and role, files whose names tell nothing by folder, and the cases of the Decathlon."""
-    grouped: _Grouped = defaultdict(lambda: defaultdict(list))
-    stray: dict[Path, list[Path]] = defaultdict(list)
-    cases = []
-    for path in files:
-        if _DECATHLON_FILE.fullmatch(nifti_stem(path)):
-            if path.parent.name.startswith("images"):
-                cases.append(_decathlon_case(path))
-        elif (named := _role(path)) is None:
-            stray[path.parent].append(path)
-        elif named[0].lower().endswith("mask"):  # brainmask_t1c.nii.gz lies beside the scan that it is of
-            continue
-        else:
-            grouped[path.parent, named[0]][named[1]].append(path)
-    return grouped, stray, cases
-
-
-def _strays(stray: Mapping[Path, Sequence[Path]], cases: Sequence[Case]) -> dict[str, str]:
-    """Return one line for each folder whose files tell no sequence and that holds no case."""
-    homes = {next(iter(case.sequences.values())).path.parent for case in cases}
-    return {
-        parent.name: f"case {parent.name}: has {stray[parent][0].name}, whose name does not tell its sequence; "
-        f"files end in {', '.join(SEQUENCES)} (or t1, t1ce, t2, flair). Rename it or use --t1n … --t2f."
-        for parent in sorted(stray.keys() - homes)
-    }
+        problems[folder.name] = (
+            f"case {folder.name}: has {paths[0].name}, whose name does not tell its sequence; "
+            f"files end in {', '.join(SEQUENCES)} (or t1, t1ce, t2, flair). Rename it or use --t1n … --t2f."
+        )
+    return problems
 
 
 def _doubled(cases: Sequence[Case]) -> dict[str, str]:
@@ -321,68 +356,29 @@ def _doubled(cases: Sequence[Case]) -> dict[str, str]:
     }
 
 
-def find_cases(folder: Path | str) -> tuple[Case, ...]:
-    """Return the cases below a folder, or raise on the first that cannot be used.
-
-    Raises
-    ------
-    CaseError
-        As `scan_cases`, and for any case with a problem.
-    """
-    cases, problems = scan_cases(folder)
-    if problems:
-        raise CaseError(next(iter(problems.values())))
-    return cases
-
-
-def load_case(source: Case | Path | str) -> LoadedCase:
-    """Read a case into memory and make sure its sequences share one grid.
+def case_of_files(files: Mapping[str, Path], *, case_id: str | None = None) -> Case:
+    """Return a case of files named one by one.
 
     Parameters
     ----------
-    source : Case or Path
-        A `Case`, or the folder of exactly one.
+    files : mapping
+        Sequence code to file; any of the four.
+    case_id : str, optional
+        By default what the file names share before the sequence, else the name of their folder. Links are not followed
+        for it: the stores of git-annex name files by their checksum.
 
     Raises
     ------
     CaseError
-        A file is damaged, or the folder holds no or several cases.
-    GeometryError
-        The sequences (or the reference) lie on different grids; the message names both. Or they are too large.
-    LabelError
-        The reference is not a label map.
+        A file is absent, a sequence unknown, or none is named.
     """
-    case = source if isinstance(source, Case) else _only_case(Path(source))
-    names = list(case.sequences)
-    grids = {n: read_grid(file) for n, file in case.sequences.items()}  # headers alone: what is wrong shows early
-    grid = grids[names[0]]
-    for name, other in grids.items():
-        _require_same_grid(case, name, other, names[0], grid)
-    if len(names) * math.prod(grid.shape) > MAX_CASE_VOXELS:
-        raise GeometryError(
-            f"case {case.case_id}: has {len(names)} sequences of shape {grid.shape}; at most "
-            f"{MAX_CASE_VOXELS // 10**6} million voxels are taken together. Crop them to the head, or write them with "
-            "coarser voxels."
-        )
-    volumes = read_volumes([case.sequences[n] for n in names])
-    reference = None
-    if case.reference is not None:
-        _require_same_grid(case, "reference", read_grid(case.reference), names[0], grid)
-        reference = read_labels(case.reference).data
-    images = MappingProxyType({n: with_zero_background(v.data) for n, v in zip(names, volumes, strict=True)})
-    return LoadedCase(case=case, grid=grid, images=images, reference=reference)
-
-
-def _only_case(folder: Path) -> Case:
-    found = find_cases(folder)
-    if len(found) != 1:
-        raise CaseError(f"{folder}: holds {len(found)} cases; name the folder of one")
-    return found[0]
-
-
-def _require_same_grid(case: Case, name: str, grid: Grid, other_name: str, other: Grid) -> None:
-    if not grid.matches(other):
-        raise GeometryError(
-            f"case {case.case_id}: {name} has {grid.describe()} but {other_name} has {other.describe()}; "
-            "all must share one grid. Run 'glioscope prepare' first."
-        )
+    for name, path in files.items():
+        if not path.is_file():
+            if path.is_symlink():
+                require_file(path)
+            raise CaseError(f"{name}: {path}: no such file")
+    prefixes = {told.prefix if (told := named(path)) else nifti_stem(path) for path in files.values()}
+    shared = prefixes.pop() if len(prefixes) == 1 else ""
+    folder = Path(os.path.abspath(next(iter(files.values())))).parent.name if files else ""  # noqa: PTH100 (no links)
+    name = case_id or shared or folder or "case"
+    return Case(case_id=name, subject_id=subject_of(name), sequences={s: VolumeFile(p) for s, p in files.items()})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glioscope.cases.find import Case
+from glioscope.cases.case import Case
 from glioscope.errors import ConfigError
 
 
