@@ -143,6 +143,12 @@ def choose_scheme(
         raise LabelError(
             f"{subject}: has label values {unknown}; BraTS label maps hold 0 to 4. Check that this is a segmentation."
         )
+    if {3, 4} <= present and {"brats2018", "brats2024"} <= set(candidates) and not any({3, 4} <= s for s in sets):
+        raise LabelError(
+            f"{subject}: some maps have label 3 and others label 4, but none has both: 4 may be the resection cavity "
+            f"of 'brats2024', or enhancing tumour of 'brats2018' beside maps of 'brats2023'. Name it with {option} "
+            f"brats2024, or keep the years apart and name each ({option} brats2018)."
+        )
     fitting = [name for name in candidates if present <= set(SCHEMES[name].meanings)]
     meant = {name: _meant(SCHEMES[name], present) for name in fitting}
     if {"brats2018", "brats2024"} <= meant.keys() and sum(4 in values for values in sets) >= MANY_MAPS:

@@ -77,6 +77,7 @@ LATE = {
     "prepare": {"glioscope.space.resampling"},
     "evaluation": {"glioscope.space.resampling"},
     "report": {"matplotlib"},  # slow to load, and most pages of a batch are written by workers that draw nothing
+    "space": {"SimpleITK"},  # for formats that few have
     "inference": {"openvino", "nncf", "glioscope.model.network"},  # each engine loads what it runs on
     # Pages and raw scans: not every run has them. What measures brings much of scipy: loaded while the network runs.
     "segmentation": {"glioscope.measure", "glioscope.report", "glioscope.segmentation"},

@@ -293,7 +293,10 @@ def test_schemes_may_differ(tmp_path: Path) -> None:
     """4 was enhancing tumour until 2022, 3 is since; the earlier file is of 2018."""
     write_volume(tmp_path / "a.nii.gz", labels_of({LESION: 4}), ONE_MM)
     write_volume(tmp_path / "b.nii.gz", labels_of({LESION: 3}), ONE_MM)
-    found = change(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", tmp_path / "out", options=ALIGNED)
+    with pytest.raises(LabelError, match="some maps have label 3 and others label 4"):
+        change(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", tmp_path / "out", options=ALIGNED)
+    named = replace(ALIGNED, scheme="brats2018,brats2023")
+    found = change(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", tmp_path / "out", options=named)
     assert found.regions["ET"].percent == 0
     assert found.regions["ET"].kept_ml == pytest.approx(1.44)
 

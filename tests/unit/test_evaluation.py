@@ -401,14 +401,16 @@ def test_recorded_scheme_beats_the_values(tmp_path) -> None:
     save(tmp_path / "r/a.nii.gz", tumour())
     save(tmp_path / "p/a/segmentation.nii.gz", swapped)
     write_summary(tmp_path / "p/a/summary.json", tiny_summary(scheme=SchemeRecord(name="msd", labels={})))
-    found = evaluate(tmp_path / "p", tmp_path / "r", None, ["whole"], workers=1)
+    with pytest.raises(LabelError, match="--scheme brats2023 or --scheme msd"):
+        evaluate(tmp_path / "p", tmp_path / "r", None, ["whole"], workers=1)
+    found = evaluate(tmp_path / "p", tmp_path / "r", None, ["whole"], workers=1, scheme="brats2023")
     assert found.schemes == ("brats2023", "msd")
     assert {r.scores["dice"] for r in found.rows} == {1}
 
 
 def test_four_that_may_be_tumour_or_cavity_must_be_named(tmp_path) -> None:
     reference, prediction = save(tmp_path / "a.nii.gz", tumour(et=4)), save(tmp_path / "b.nii.gz", tumour(et=4))
-    with pytest.raises(LabelError, match="Name it with --scheme brats2018 or --scheme brats2024"):
+    with pytest.raises(LabelError, match="--scheme brats2018 or --scheme brats2024"):
         evaluate_pair(prediction, reference, ["brats2024-gli"])
     rows = evaluate_pair(prediction, reference, ["brats2024-gli"], scheme="brats2024")
     assert {r.region: r.reference_ml for r in rows}["RC"] == pytest.approx(0.008)

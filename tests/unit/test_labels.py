@@ -3,10 +3,11 @@ import pytest
 
 from glioscope.errors import LabelError
 from glioscope.labels import (
+    GLIOMA_SCHEMES,
     SCHEMES,
     check_labels,
+    choose_scheme,
     convert_labels,
-    detect_scheme,
     labels_from_regions,
     regions_from_labels,
     scheme_named,
@@ -26,20 +27,52 @@ def test_scheme_is_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("values", "name"),
     [
-        ((0, 1, 2, 4), "brats2018"),
-        ((0, 1, 2, 3), "brats2023"),
-        ((3, 4), "brats2024"),
-        ((0,), "brats2023"),
-        ((), "brats2023"),
+        ([(0, 1, 2, 4)] * 10, "brats2018"),  # nobody of ten without enhancing tumour
+        ([(0, 1, 2, 3)], "brats2023"),
+        ([(0, 1, 2, 3), (1, 2, 3, 4), (2, 4)], "brats2024"),
+        ([(3, 4)], "brats2024"),
+        ([(0, 1), (2,)], "brats2023"),
+        ([(0,)], "brats2023"),
+        ([], "brats2023"),
     ],
 )
-def test_scheme_is_told_by_values(values, name) -> None:
-    assert detect_scheme(values).name == name
+def test_scheme_is_told_by_the_values_of_all_maps(values, name) -> None:
+    assert choose_scheme(values).name == name
+
+
+@pytest.mark.parametrize(
+    ("values", "candidates", "named"),
+    [
+        ([(1, 2, 4)], GLIOMA_SCHEMES, ("brats2018", "brats2024")),
+        ([(2, 4), (1, 2, 4)], GLIOMA_SCHEMES, ("brats2018", "brats2024")),
+        ([(1, 2, 3), (2, 4)], GLIOMA_SCHEMES, ("brats2018", "brats2024")),
+        ([(1, 2, 3)], ("brats2024-ped", "brats2023"), ("brats2024-ped", "brats2023")),
+        ([(1, 2, 3)], ("brats2023", "msd"), ("brats2023", "msd")),
+        ([(1, 2, 3)], ("brats2018",), ("brats2023", "brats2024", "msd")),
+    ],
+)
+def test_what_stays_open_is_asked(values, candidates, named) -> None:
+    with pytest.raises(LabelError) as error:
+        choose_scheme(values, candidates)
+    assert all(f"--scheme {name}" in str(error.value) or name in str(error.value) for name in named)
+
+
+@pytest.mark.parametrize(
+    ("values", "candidates", "name"),
+    [
+        ([(2, 4)], ("brats2023", "brats2024"), "brats2024"),
+        ([(1, 2, 4)], ("brats2018", "brats2023"), "brats2018"),
+        ([(1, 2, 3, 4)], ("brats2024-ped", "brats2023"), "brats2024-ped"),
+        ([(1, 2)], ("brats2018", "brats2023"), "brats2018"),
+    ],
+)
+def test_names_leave_one_scheme(values, candidates, name) -> None:
+    assert choose_scheme(values, candidates).name == name
 
 
 def test_foreign_values_are_refused() -> None:
     with pytest.raises(LabelError, match=r"map 7: has label values \[5, 9\]"):
-        detect_scheme((0, 5, 9), subject="map 7")
+        choose_scheme([(0, 5, 9)], subject="map 7")
     with pytest.raises(LabelError, match=r"has label 4 \(2 voxels\); scheme 'brats2023' knows \[0, 1, 2, 3\]"):
         check_labels(line(0, 4, 4), scheme_named("brats2023"))
 

@@ -101,7 +101,7 @@ def test_reference_of_2021_and_of_the_decathlon_mean_the_same_regions():
     decathlon = np.zeros((6, 6, 6), np.uint8)
     decathlon[1, 2, 3], decathlon[2, 2, 3] = 3, 2
     config = PreprocessingConfig(sequences=("t1n",))
-    one = prepare(loaded({"t1n": cube()}, reference=labels_2021), config).reference
+    one = prepare(loaded({"t1n": cube()}, reference=labels_2021, scheme="brats2018"), config).reference
     two = prepare(loaded({"t1n": cube()}, reference=decathlon, scheme="msd"), config).reference
     assert one[:, :, 0, 0].tolist() == [[True, True], [True, True], [True, False]]
     np.testing.assert_array_equal(one, two)
@@ -146,7 +146,8 @@ def test_saved_case_comes_back(tmp_path):
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[1, 2, 3] = 4
     prepared = prepare(
-        loaded({"t1n": cube(), "t2f": cube((5, 1))}, affine=LPS, reference=labels), PreprocessingConfig()
+        loaded({"t1n": cube(), "t2f": cube((5, 1))}, affine=LPS, reference=labels, scheme="brats2018"),
+        PreprocessingConfig(),
     )
     save_prepared(tmp_path, prepared)
     again = load_prepared(tmp_path, "a")

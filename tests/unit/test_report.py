@@ -143,7 +143,7 @@ def test_names_and_messages_are_escaped(tmp_path: Path) -> None:
 
 def test_reference_of_the_case_in_another_scheme(tmp_path: Path) -> None:
     old = np.where(tumour() == 3, 4, tumour()).astype(np.uint8)
-    page = report(tmp_path, loaded=loaded_case(reference=old))
+    page = report(tmp_path, loaded=loaded_case("Brats18_PHM_1_1", reference=old))
     data = viewer_of(page)
     assert data["reference"] is not None
     assert (picture_of(data["reference"]) == picture_of(data["segmentation"])).all()

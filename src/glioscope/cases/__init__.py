@@ -1,4 +1,4 @@
-"""Cases: one imaging session of one subject, found on disk in any layout that BraTS ever used.
+"""Cases: one imaging session of one subject, found on disk in the layouts of BraTS and of the data sets around it.
 
 Layouts read (design: whoever has the data should not have to rename it):
 
@@ -14,7 +14,7 @@ Layouts read (design: whoever has the data should not have to rename it):
 from glioscope.cases.case import SEQUENCES, Case, LoadedCase
 from glioscope.cases.check import Fingerprint, check_dataset
 from glioscope.cases.examine import CaseRecord, check_case
-from glioscope.cases.find import Survey, case_of_files, find_cases, scan_cases, survey
+from glioscope.cases.find import Survey, case_of_files, find_cases, scan_cases, survey, unused_in_words
 from glioscope.cases.folds import Fold, make_folds, make_split
 from glioscope.cases.loading import load_case, load_scans
 from glioscope.cases.names import subject_of
@@ -44,6 +44,7 @@ __all__ = [
     "schemes_of_id",
     "subject_of",
     "survey",
+    "unused_in_words",
     "with_scheme",
     "with_subjects",
 ]

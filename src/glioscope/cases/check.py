@@ -3,8 +3,9 @@
 folder ──check_dataset──▶ Fingerprint: a record per case, what cannot be read, what occurs twice
 """
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from glioscope.cases.find import survey
 from glioscope.cases.heads import nearly_same
 from glioscope.cases.schemes import decided
 from glioscope.cases.subjects import with_subjects
-from glioscope.files import csv_text, os
+from glioscope.files import csv_text
 from glioscope.labels import scheme_named
+from glioscope.machine.progress import OnProgress, silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ def check_dataset(
     *,
     scheme: str | None = None,
     subjects: Path | None = None,
-    progress: Callable[[int, int, str], None] = lambda *_: None,
+    progress: OnProgress = silent,
 ) -> Fingerprint:
     """Read every case below a folder and say what is there and what is wrong.
 
@@ -165,14 +167,15 @@ def check_dataset(
     by_subject: dict[str, list[str]] = defaultdict(list)
     for record in records:
         by_subject[record.subject_id].append(record.case_id)
+    same = _sharing_images(records)
     return Fingerprint(
         records=tuple(records),
         unusable=there.problems,
         unused={str(path.relative_to(folder) if folder.is_dir() else path): why for path, why in there.unused.items()},
         questions=tuple(dict.fromkeys(questions.values())),
         same_subject={subject: tuple(ids) for subject, ids in by_subject.items() if len(ids) > 1},
-        same_images=_sharing_images(records),
-        same_heads=nearly_same({e.case.case_id: e.heads for e in examined}, {r.case_id: r.subject_id for r in records}),
+        same_images=same,
+        same_heads=_other_same_heads(examined, same),
     )
 
 
@@ -183,6 +186,14 @@ def _told(found: Examined, case: Case, questions: Mapping[str, str]) -> CaseReco
         return replace(found.record, problems=(*found.record.problems, questions[case.case_id]))
     assert case.scheme is not None
     return in_scheme(found, scheme_named(case.scheme))
+
+
+def _other_same_heads(examined: Sequence[Examined], same: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    """Return pairs of cases of two subjects with nearly one head, those that share images left out."""
+    pairs = nearly_same(
+        {one.case.case_id: one.heads for one in examined}, {one.case.case_id: one.case.subject_id for one in examined}
+    )
+    return tuple(pair for pair in pairs if not any(set(pair) <= set(group) for group in same))
 
 
 def _sharing_images(records: Sequence[CaseRecord]) -> tuple[tuple[str, ...], ...]:

@@ -5,10 +5,12 @@ folder ──survey──▶ cases, by case id why others cannot be used, by fil
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from glioscope.cases.case import SEQUENCES, Case
 from glioscope.cases.described import DECATHLON_FILE, described_cases, in_images_folder
@@ -25,6 +27,8 @@ _FOREIGN = {
     ".img": "has no .hdr beside it",
 }
 """Images of other kinds, by suffix."""
+_ABOUT_A_CASE = re.compile(r"case \S+; \S+(?= is read)")
+"""What differs from case to case in a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class _Group:
     """By role, each with its variant."""
 
 
-def survey(folder: Path) -> Survey:
+def survey(folder: Path | str) -> Survey:
     """Walk a folder and return what it holds.
 
     Parameters
@@ -63,6 +67,7 @@ def survey(folder: Path) -> Survey:
     CaseError
         The folder does not exist, cannot be listed, or holds no case and no problem.
     """
+    folder = Path(folder)
     if folder.is_file():
         if DECATHLON_FILE.fullmatch(nifti_stem(folder)):
             cases, problems, unused = described_cases([folder])
@@ -75,7 +80,14 @@ def survey(folder: Path) -> Survey:
     files, problems, unused = _images_below(folder)
     inside = [path for path in files if in_images_folder(path)]
     cases, more, left = described_cases(inside)
-    groups, stray = _grouped([path for path in files if path not in set(inside)], unused)
+    references = {case.reference.path for case in cases if case.reference}
+    unused |= {
+        path: "a label map without images"
+        for path in files
+        if inside and path.parent.name.startswith("labels") and path not in references
+    }
+    read = {*inside, *references, *unused}
+    groups, stray = _grouped([path for path in files if path not in read], unused)
     unused |= left
     problems |= more
     for group, case_id, subject in _identified(_joined(groups, unused), folder, unused):
@@ -92,13 +104,13 @@ def survey(folder: Path) -> Survey:
     return Survey(cases=kept, problems=problems, unused=dict(sorted(unused.items())))
 
 
-def scan_cases(folder: Path) -> tuple[tuple[Case, ...], dict[str, str]]:
+def scan_cases(folder: Path | str) -> tuple[tuple[Case, ...], dict[str, str]]:
     """Return the cases below a folder, and by case id why others cannot be used; as `survey`, without single images."""
     found = survey(folder)
     return found.cases, dict(found.problems)
 
 
-def find_cases(folder: Path) -> tuple[Case, ...]:
+def find_cases(folder: Path | str) -> tuple[Case, ...]:
     """Return the cases below a folder, or raise on the first that cannot be used.
 
     Raises
@@ -187,7 +199,7 @@ def _grouped(files: Sequence[Path], unused: dict[Path, str]) -> tuple[list[_Grou
     stray: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
         told = named(path)
-        if told is None and not (DECATHLON_FILE.fullmatch(nifti_stem(path)) and path.parent.name.startswith("labels")):
+        if told is None:
             stray[path.parent].append(path)
         elif told is not None and not told.role:
             unused[path] = told.reason
@@ -354,6 +366,23 @@ def _doubled(cases: Sequence[Case]) -> dict[str, str]:
         for case_id, found in places.items()
         if len(found) > 1
     }
+
+
+def unused_in_words(unused: Mapping[Any, str]) -> tuple[str, ...]:
+    """Return a line for each reason why images are not read: how many, the reason, and which they are.
+
+    >>> unused_in_words({"a_dwi.nii": "DWI, none of the four sequences"})
+    ('1 image: DWI, none of the four sequences: a_dwi.nii',)
+    """
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for path, reason in unused.items():
+        about = _ABOUT_A_CASE.sub("another", reason)
+        reasons[about].append(path.name if isinstance(path, Path) else str(path))
+    lines = []
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"{len(names)} image{'s' if len(names) > 1 else ''}: {reason}: {', '.join(names[:3])}{more}")
+    return tuple(lines)
 
 
 def case_of_files(files: Mapping[str, Path], *, case_id: str | None = None) -> Case:

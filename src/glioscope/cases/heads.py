@@ -32,7 +32,7 @@ def coarse_head(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArra
         All 0 for a scan that is even.
     """
     box = bounding_box(inside)
-    part = image[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))]
+    part: NDArray[np.floating] = image[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))]
     for axis in range(3):
         edges = np.unique(np.linspace(0, part.shape[axis], BLOCKS + 1).astype(int)[:-1])
         widths = np.diff([*edges, part.shape[axis]]).reshape([-1 if a == axis else 1 for a in range(3)])

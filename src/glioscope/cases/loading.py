@@ -16,7 +16,7 @@ from glioscope.space.grid import Grid
 from glioscope.space.volumes import read_grid, read_labels, read_volumes
 
 
-def load_case(source: Case | Path) -> LoadedCase:
+def load_case(source: Case | Path | str) -> LoadedCase:
     """Read a case into memory and make sure its sequences share one grid.
 
     Parameters
@@ -33,7 +33,7 @@ def load_case(source: Case | Path) -> LoadedCase:
     LabelError
         The reference is not a label map.
     """
-    case = _only_case(source) if isinstance(source, Path) else source
+    case = source if isinstance(source, Case) else _only_case(Path(source))
     names = list(case.sequences)
     grids = {n: read_grid(file) for n, file in case.sequences.items()}  # headers alone: what is wrong shows early
     grid = grids[names[0]]

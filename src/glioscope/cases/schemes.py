@@ -34,7 +34,6 @@ _BY_ID = tuple(
 )
 """Ids of data sets to the schemes that they come in. Sessions of BraTS-GLI from 100 on are after treatment."""
 _OLD_ENDINGS = {"t1", "t1ce", "t1gd", "t2", "flair"}
-_NEW_ENDINGS = {"t1n", "t1c", "t2w", "t2f"}
 
 
 def schemes_of_id(case_id: str) -> tuple[str, ...]:
@@ -46,7 +45,7 @@ def naming_schemes(case: Case) -> tuple[str, ...]:
     """Return the label schemes that the names of a case's files leave open, the likelier first.
 
     A layout with a description (``dataset.json``) tells it; then the id, by its data set and year; then the endings:
-    ``t1ce`` is of 2017 to 2022, where nothing had a cavity, ``t1n`` came in 2023, when 4 was no longer enhancing.
+    ``t1ce`` is of 2017 to 2022, when nothing had a cavity. ``t1n`` tells nothing: files are renamed, labels are not.
     """
     if case.scheme is not None:
         return (case.scheme,)
@@ -58,7 +57,7 @@ def naming_schemes(case: Case) -> tuple[str, ...]:
         return GLIOMA_SCHEMES
     if endings & {"t1ce", "t1gd"}:
         return ("brats2018", "brats2023")
-    return ("brats2023", "brats2024") if endings & _NEW_ENDINGS and not endings & _OLD_ENDINGS else GLIOMA_SCHEMES
+    return GLIOMA_SCHEMES
 
 
 def naming_scheme(case: Case) -> str:

@@ -24,7 +24,8 @@ def change(
     earlier_scan: Scan = None,
     later_scan: Scan = None,
     scheme: Annotated[
-        str | None, typer.Option(help="Label scheme of label files; default: told by their values.", show_default=False)
+        str | None,
+        typer.Option(help="Scheme of label files, or EARLIER,LATER; default: told by both.", show_default=False),
     ] = None,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Both dates share one space already: register nothing.")

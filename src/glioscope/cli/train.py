@@ -32,6 +32,12 @@ def train(
             help="Weights to start from: a model folder, weights.safetensors, or 'starter'.", show_default=False
         ),
     ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="Scheme of the references; default: told by all of them.", show_default=False)
+    ] = None,
+    subjects: Annotated[
+        Path | None, typer.Option(help="CSV of case_id,subject_id: folds keep a subject together.", show_default=False)
+    ] = None,
     validate: Annotated[bool, typer.Option(help="Predict and score the held-out cases at the end.")] = True,
     test: Annotated[bool, typer.Option("--test", help="Score the test part too (--set training.test_share).")] = False,
 ) -> None:
@@ -45,6 +51,8 @@ def train(
         minutes=minutes,
         resume=resume,
         initial=initial,
+        scheme=scheme,
+        subjects=subjects,
     )
     with Watch("train", every=30) as watch:
         run = room.train(

@@ -5,28 +5,28 @@ References: a BraTS folder in any layout, or the same flat names. Pairs are matc
 pair whatever their names.
 """
 
+import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.cases import Case, naming_scheme, scan_cases
-from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError, RunError
-from glioscope.evaluation.protocols import Protocol
+from glioscope.cases import naming_schemes, scan_cases, schemes_of_id
+from glioscope.cases.described import read_description
+from glioscope.cases.names import named
+from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
 from glioscope.evaluation.scoring import LabelPair, tissue_codes
-from glioscope.files import is_nifti, nifti_stem
-from glioscope.labels import SCHEMES, LabelScheme, detect_scheme, scheme_named
-from glioscope.results.summary import SUMMARY, read_summary
+from glioscope.files import is_image, nifti_stem
+from glioscope.labels import GLIOMA_SCHEMES, SCHEMES, LabelScheme, unknown_values
+from glioscope.results.summary import SUMMARY
 from glioscope.space.grid import Box, Grid, Shape3, Spacing, bounding_box, cut
 from glioscope.space.volumes import Volume, VolumeFile, read_labels
 
 _SEGMENTATION = re.compile(r"(?i)(?:(.*)[-_.])?(?:seg|segm|segmentation)")
-_SEQUENCE = re.compile(r"(?i)(?:.*[-_.])?(?:t1|t1n|t1c|t1ce|t1gd|t2|t2w|t2f|flair)")
-_UNTELLABLE = ("brats2024-ped", "brats2024-men-rt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class PairFiles:
     case_id: str
     reference: VolumeFile
     prediction: VolumeFile | None
-    scheme: str | None = None
-    """Label scheme of the reference, where the names of its scans tell it."""
+    schemes: tuple[str, ...] = GLIOMA_SCHEMES
+    """Label schemes that the names of the reference leave open, the likelier first."""
     prediction_scheme: str | None = None
     """Label scheme of the prediction, where the record beside it tells it."""
 
@@ -65,16 +65,20 @@ def _case_id(path: Path) -> str | None:
     stem = nifti_stem(path)
     if segmentation := _SEGMENTATION.fullmatch(stem):
         return segmentation[1] or path.parent.name
-    if _SEQUENCE.fullmatch(stem) or path.parent.name in ("imagesTr", "imagesTs"):
-        return None
-    return stem
+    told = named(path)
+    if told is not None and told.role:
+        return (told.prefix or path.parent.name) if told.role == "seg" else None
+    return None if path.parent.name in ("imagesTr", "imagesTs") or stem.startswith("probability-") else stem
 
 
 def _files_by_name(folder: Path) -> dict[str, VolumeFile]:
+    """Return label files by case id; of what `segment` wrote for a case, its segmentation alone."""
+    images = sorted(p for p in folder.rglob("*") if is_image(p))
+    results = {path.parent for path in images if nifti_stem(path) == "segmentation"}
     found: dict[str, Path] = {}
-    for path in sorted(p for p in folder.rglob("*") if is_nifti(p)):
+    for path in images:
         case_id = _case_id(path)
-        if case_id is None:
+        if case_id is None or (results & set(path.parents) and nifti_stem(path) != "segmentation"):
             continue
         if case_id in found:
             raise CaseError(
@@ -102,28 +106,22 @@ def find_predictions(path: Path) -> dict[str, VolumeFile]:
     return found
 
 
-def _named_scheme(case: Case) -> str | None:
-    """Return the label scheme that the names of a case's scans tell: old names do, those since 2023 fit several."""
-    scheme = naming_scheme(case)
-    return None if scheme == "brats2023" else scheme
-
-
-def _recorded_scheme(file: VolumeFile | None) -> str | None:
+def recorded_scheme(file: VolumeFile | None) -> str | None:
     """Return the label scheme that `segment` recorded beside its segmentation, or None."""
     if file is None:
         return None
     record = file.path.parent / SUMMARY
-    if not (file.path.name.startswith("segmentation.nii") and record.is_file()):
+    if not file.path.name.startswith("segmentation.nii"):
         return None
-    try:
-        name = read_summary(record).scheme.name
-    except RunError:  # then the values tell, or the user
+    try:  # the scheme alone counts: a record of another version, or made by hand, may lack the rest
+        name = json.loads(record.read_text(encoding="utf-8"))["scheme"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):  # then the values tell, or the user
         return None
     return name if name in SCHEMES else None
 
 
-def find_references(path: Path) -> dict[str, tuple[VolumeFile, str | None]]:
-    """Return references by case id with their scheme where the layout tells it.
+def find_references(path: Path) -> dict[str, tuple[VolumeFile, tuple[str, ...]]]:
+    """Return references by case id with the label schemes that names and descriptions leave open.
 
     Raises
     ------
@@ -135,10 +133,12 @@ def find_references(path: Path) -> dict[str, tuple[VolumeFile, str | None]]:
             cases, _ = scan_cases(path)
         except CaseError:
             cases = ()
-        found = {c.case_id: (c.reference, _named_scheme(c)) for c in cases if c.reference is not None}
+        found = {c.case_id: (c.reference, naming_schemes(c)) for c in cases if c.reference is not None}
         if found:
             return found
-    return {case_id: (file, None) for case_id, file in find_predictions(path).items()}
+    described = read_description(path.parent) if path.is_dir() and path.name.startswith("labels") else None
+    told = (described.scheme,) if described and described.scheme else None
+    return {case_id: (file, told or schemes_of_id(case_id)) for case_id, file in find_predictions(path).items()}
 
 
 def find_pairs(
@@ -176,10 +176,10 @@ def find_pairs(
             case_id=c,
             reference=file,
             prediction=given.get(c),
-            scheme=scheme,
-            prediction_scheme=_recorded_scheme(given.get(c)),
+            schemes=schemes,
+            prediction_scheme=recorded_scheme(given.get(c)),
         )
-        for c, (file, scheme) in sorted(wanted.items())
+        for c, (file, schemes) in sorted(wanted.items())
     )
     if not any(p.prediction for p in pairs):
         raise CaseError(
@@ -273,77 +273,5 @@ def unpack(pair: PackedPair, reference: LabelScheme, prediction: LabelScheme) ->
 
 def unknown_labels(values: Mapping[int, int], scheme: LabelScheme, subject: str) -> LabelError | None:
     """Return the error that names each label which a scheme does not know with its voxel count, or None."""
-    bad = [f"{v} ({n} voxels)" for v, n in values.items() if v not in scheme.values]
-    if not bad:
-        return None
-    return LabelError(
-        f"{subject} has label {', '.join(bad)}; scheme '{scheme.name}' knows {list(scheme.values)}. "
-        "Name the right scheme with --scheme (or --prediction-scheme)."
-    )
-
-
-Schemes = tuple[LabelScheme, LabelScheme]
-"""Label schemes of one case's reference and prediction."""
-
-
-def choose_schemes(
-    files: Sequence[PairFiles],
-    pairs: Sequence[PackedPair],
-    protocols: Sequence[Protocol],
-    *,
-    scheme: str | None = None,
-    prediction_scheme: str | None = None,
-) -> tuple[Schemes, ...]:
-    """Return the label schemes of each case: those named, else those that file names, records or values tell.
-
-    A data set may mix years, so cases whose scans are named alike are looked at together; references and predictions
-    apart, so that a network which writes ET as 3 is scored rightly against references that write 4. Where values alone
-    must tell, label 4 without any 3 is ET of 2018 to 2022; under protocols of 2024 alone it could also be the resection
-    cavity, and must be named.
-
-    Raises
-    ------
-    LabelError
-        The values do not tell the scheme.
-    """
-    years = {p.scheme for p in protocols if p.scheme}
-    if scheme is None and len(years) == 1 and years <= set(_UNTELLABLE):
-        scheme = next(iter(years))
-    chosen: dict[int, Schemes] = {}
-    for told in {f.scheme for f in files}:
-        members = [n for n, f in enumerate(files) if f.scheme == told]
-        name = scheme or told
-        own = scheme_named(name) if name else detect_scheme(_values(pairs[n].reference_values for n in members))
-        unrecorded = [n for n in members if files[n].prediction_scheme is None]
-        other = own
-        if scheme is None and prediction_scheme is None:
-            other = _scheme_of_predictions(_values(pairs[n].prediction_values for n in unrecorded), own)
-            if told is None:
-                _refuse_ambiguous(own, other, years)
-        for n in members:
-            named = prediction_scheme or files[n].prediction_scheme
-            chosen[n] = own, scheme_named(named) if named else other
-    return tuple(chosen[n] for n in range(len(files)))
-
-
-def _values(counts: Iterable[Mapping[int, int]]) -> set[int]:
-    """Return the label values that occur; those that no scheme has are left for `unknown_labels` to name."""
-    return {v for each in counts for v in each if v <= 4}
-
-
-def _scheme_of_predictions(values: set[int], own: LabelScheme) -> LabelScheme:
-    if own.name == "msd" and 4 not in values:
-        return own
-    other = detect_scheme(values, subject="predictions")
-    if own.name == "brats2024" and other.name == "brats2018":
-        return own  # a network that finds the cavity but never enhancing tumour
-    return other
-
-
-def _refuse_ambiguous(own: LabelScheme, other: LabelScheme, years: set[str]) -> None:
-    names = {own.name, other.name}
-    if names == {"brats2018", "brats2024"} or (years == {"brats2024"} and "brats2018" in names):
-        raise LabelError(
-            f"references look like '{own.name}' and predictions like '{other.name}': label 4 may be enhancing tumour "
-            "(2018 to 2022) or resection cavity (2024). Name it with --scheme brats2018 or --scheme brats2024."
-        )
+    bad = unknown_values(values, scheme)
+    return LabelError(f"{subject} {bad} --scheme and --prediction-scheme name them.") if bad else None

@@ -16,14 +16,13 @@ from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.evaluation.pairs import (
     PackedPair,
     PairFiles,
-    Schemes,
-    choose_schemes,
     find_pairs,
     load_pair,
     unknown_labels,
     unpack,
 )
 from glioscope.evaluation.protocols import Protocol, read_protocol
+from glioscope.evaluation.schemes import Schemes, choose_schemes
 from glioscope.evaluation.scoring import RegionScores, score_missing, score_pair
 from glioscope.evaluation.tables import (
     RESAMPLES,

@@ -122,7 +122,14 @@ def score_test_part(
         progress=lambda done, total, _line: progress(done, total, "predicting"),
     )
     output = run.folder / "test_evaluation"
-    return evaluate(run.folder / "test", place, output, protocols, cases=wanted, progress=progress)
+    scheme = _scheme_of(run)
+    return evaluate(run.folder / "test", place, output, protocols, cases=wanted, scheme=scheme, progress=progress)
+
+
+def _scheme_of(run: Run) -> str | None:
+    """Return the label scheme that was named for the references when the run began, or None."""
+    named: str | None = read_json(run.folder / "record.json", what="run").get("scheme")
+    return named
 
 
 def _validate_fold(
@@ -138,6 +145,7 @@ def _validate_fold(
         options=SegmentOptions(report=False),
         progress=lambda done, total, _line: progress(done, total, "predicting"),
     )
-    evaluation = evaluate(output, place, run.fold(fold) / "evaluation", protocols, cases=wanted, progress=progress)
+    scores, scheme = run.fold(fold) / "evaluation", _scheme_of(run)
+    evaluation = evaluate(output, place, scores, protocols, cases=wanted, scheme=scheme, progress=progress)
     write_json(run.fold(fold) / "cost.json", cost_record(run.fold(fold) / "model", cases))
     return evaluation

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases
+from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases, with_scheme, with_subjects
 from glioscope.cases.known import require_one_kind
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
 from glioscope.files import atomic_path, read_json, sha256_of, write_json
@@ -56,6 +56,10 @@ class TrainOptions:
     """Continue a run; settings are then read from it."""
     initial: Path | str | None = None
     """Weights to start from: ``weights.safetensors``, a model folder, or ``starter``, the network in the package."""
+    scheme: str | None = None
+    """Label scheme of the references; None: told by names and all values. A resumed run keeps its own."""
+    subjects: Path | None = None
+    """A table of subjects (`cases.with_subjects`), by which folds are dealt."""
 
 
 def train(
@@ -147,10 +151,13 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None,
             f"network.sequences is {rooms.network.sequences} but preprocessing.sequences names "
             f"{len(preprocessing.sequences)}; they must agree"
         )
-    cases = _labelled_cases(dataset)
+    cases = _labelled_cases(dataset, _scheme_of(run, options), options.subjects)
     partial = _partly_known(cases, rooms.network)
     if not options.resume:
         record = {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)}
+        record["schemes"] = {case.case_id: case.scheme for case in cases}
+        record["scheme"] = options.scheme
+        record["subjects"] = {case.case_id: case.subject_id for case in cases}
         if partial:
             record["known_regions"] = {case_id: list(known) for case_id, known in partial.items()}
         if initial is not None:
@@ -221,8 +228,17 @@ def _warn_of_leaks(index: int, part: Fold, seen: frozenset[str]) -> None:
         )
 
 
-def _labelled_cases(dataset: Path) -> list[Case]:
+def _scheme_of(run: Run, options: TrainOptions) -> str | None:
+    """Return the scheme that the user named, now or when the run began."""
+    if options.resume and options.scheme is None:
+        named: str | None = read_json(run.folder / "record.json", what="run").get("scheme")
+        return named
+    return options.scheme
+
+
+def _labelled_cases(dataset: Path, scheme: str | None, subjects: Path | None) -> list[Case]:
     cases, problems = scan_cases(dataset)
+    cases = with_subjects(cases, subjects)
     for problem in problems.values():
         log.warning("%s", problem)
     labelled = [c for c in cases if c.reference is not None]
@@ -231,7 +247,8 @@ def _labelled_cases(dataset: Path) -> list[Case]:
             log.warning("case %s: has no segmentation; left out of training", case.case_id)
     if not labelled:
         raise CaseError(f"{dataset}: holds {len(cases)} cases but none with a segmentation; training needs them")
-    return labelled
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(with_scheme(labelled, scheme=scheme, each=pool.map))
 
 
 def _partly_known(cases: Sequence[Case], network: NetworkConfig) -> dict[str, tuple[str, ...]]:

@@ -23,7 +23,7 @@ from glioscope.measure.alignment import SAME_BRAIN, Alignment, align, as_they_li
 from glioscope.measure.lesions import Date, Group, describe_group, find_lesions, match_lesions
 from glioscope.measure.midline import SPECK_ML, Midline, find_midline
 from glioscope.measure.one_date import measure
-from glioscope.measure.visits import Visit, load_visit
+from glioscope.measure.visits import Visit, load_visit, scheme_of_dates
 from glioscope.prepare.skull import brain_of
 from glioscope.results import Flag, Measurements, gravest_first
 from glioscope.results.change import (
@@ -62,7 +62,7 @@ class ChangeOptions:
     later_scan: Path | str | None = None
     """A scan on the grid of a label file."""
     scheme: str | None = None
-    """Of label files."""
+    """Of label files; two of them, as ``brats2018,brats2023``, where the dates differ."""
     aligned: bool = False
     """Both dates share one space already; nothing is registered."""
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
@@ -102,8 +102,9 @@ def change(
     """
     days = _days(options.dates)
     output = Path(output)
-    before = load_visit(Path(earlier), scan=_path(options.earlier_scan), scheme=options.scheme)
-    now = load_visit(Path(later), scan=_path(options.later_scan), scheme=options.scheme)
+    schemes = (options.scheme or scheme_of_dates([Path(earlier), Path(later)]) or "").split(",")
+    before = load_visit(Path(earlier), scan=_path(options.earlier_scan), scheme=schemes[0])
+    now = load_visit(Path(later), scan=_path(options.later_scan), scheme=schemes[-1])
     alignment = as_they_lie() if options.aligned else align(before, now, options.registration)
     carried = carry_labels(before.labels, now.labels.grid, alignment.matrix, before.scheme)
     regions: dict[Date, NDArray[np.bool_]] = {

@@ -1,15 +1,17 @@
 """One date of a patient as `segment` left it on disk, or as a label file with a scan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from glioscope.cases import schemes_of_id
+from glioscope.cases.names import named
 from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.files import nifti_stem
-from glioscope.labels import REGIONS, LabelScheme, check_labels, detect_scheme, scheme_named
+from glioscope.labels import REGIONS, LabelScheme, check_labels, choose_scheme, scheme_named
 from glioscope.results import CaseSummary, InputFile, read_summary
 from glioscope.space.volumes import Volume, VolumeFile, read_grid, read_labels, read_volume
 
@@ -59,6 +61,25 @@ class Visit:
         return scan
 
 
+def scheme_of_dates(places: Sequence[Path]) -> str | None:
+    """Return the one label scheme of the label files among two dates, or None where both are folders of `segment`.
+
+    Both are looked at together: a cavity on one date is told from enhancing tumour by the other.
+
+    Raises
+    ------
+    LabelError
+        Names and values leave several schemes open.
+    """
+    files = [place for place in places if place.is_file()]
+    if not files:
+        return None
+    sets = [np.unique(read_labels(file).data).tolist() for file in files]
+    candidates = [schemes_of_id(told.prefix if (told := named(file)) else nifti_stem(file)) for file in files]
+    common = tuple(name for name in candidates[0] if all(name in other for other in candidates))
+    return choose_scheme(sets, common or candidates[0], subject=" and ".join(map(str, files))).name
+
+
 def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = None) -> Visit:
     """Read one date.
 
@@ -86,7 +107,7 @@ def load_visit(place: Path, *, scan: Path | None = None, scheme: str | None = No
         visit = _of_folder(_case_folder(place))
     elif place.is_file():
         labels = read_labels(place)
-        known = scheme_named(scheme) if scheme else detect_scheme(np.unique(labels.data), subject=str(place))
+        known = scheme_named(scheme or scheme_of_dates([place]) or "brats2023")
         visit = Visit(
             name=nifti_stem(place), source=place, subject_id=None, labels=labels, scheme=known, scans={}, summary=None
         )

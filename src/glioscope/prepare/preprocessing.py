@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.cases import SEQUENCES, Case, LoadedCase
+from glioscope.cases import SEQUENCES, Case, LoadedCase, scheme_of_reference
 from glioscope.cases.known import require_known
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.files import atomic_path
-from glioscope.labels import REGIONS, LabelScheme, detect_scheme, labels_from_regions, regions_from_labels, scheme_named
+from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, regions_from_labels, scheme_named
 from glioscope.space.background import foreground
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
 from glioscope.space.volumes import Volume
@@ -87,7 +87,7 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
     loaded : LoadedCase
         Any storage order, any spacing; NaN and infinite voxels count as background (0).
     scheme : LabelScheme, optional
-        Of the reference; by default the case's own, else told by its values.
+        Of the reference; by default the case's own; else told by its names and values, see `scheme_of_reference`.
 
     Raises
     ------
@@ -159,10 +159,8 @@ def _prepare_reference(
         return None
     case = loaded.case
     if scheme is None:
-        if case.scheme is not None:
-            scheme = scheme_named(case.scheme)
-        else:
-            scheme = detect_scheme(np.unique(loaded.reference), subject=f"case {case.case_id}: reference")
+        values = np.unique(loaded.reference).tolist()
+        scheme = scheme_of_reference(case, values, subject=f"case {case.case_id}: reference")
     try:
         regions = regions_from_labels(loaded.reference, scheme)
     except LabelError as error:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from glioscope.cases import LoadedCase
+from glioscope.cases import LoadedCase, scheme_of_reference
 from glioscope.errors import GeometryError, LabelError
 from glioscope.evaluation.metrics import overlap
 from glioscope.files import atomic_path
-from glioscope.labels import LabelScheme, convert_labels, detect_scheme, scheme_named
+from glioscope.labels import LabelScheme, convert_labels
 from glioscope.report import images as im
 from glioscope.report.page import Still, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
@@ -66,7 +66,7 @@ def write_case_report(
         The page cannot be written.
     """
     if reference is None:
-        reference = _own_reference(loaded, scheme)
+        labels, scheme, reference = _beside_reference(loaded, labels, scheme)
     for what, array in (("labels", labels), ("reference", reference), ("uncertainty", uncertainty)):
         if array is not None and array.shape != loaded.grid.shape:
             raise GeometryError(f"{what}: has shape {array.shape} but the case {loaded.grid.shape}; they must agree")
@@ -97,16 +97,28 @@ def write_case_report(
     _write_thumbnail(path.with_name("thumbnail.jpg"), scene, at)
 
 
-def _own_reference(loaded: LoadedCase, scheme: LabelScheme) -> NDArray[np.uint8] | None:
-    """Return the case's own reference in `scheme`; None if there is none or it cannot be expressed in it."""
+def _beside_reference(
+    loaded: LoadedCase, labels: NDArray[np.uint8], scheme: LabelScheme
+) -> tuple[NDArray[np.uint8], LabelScheme, NDArray[np.uint8] | None]:
+    """Return labels, the scheme that both are drawn in, and the case's own reference in it.
+
+    That is the reference's scheme where it has tissues that the other lacks (a cavity). No reference is drawn where
+    there is none, its scheme stays open, or neither scheme can express both.
+    """
     if loaded.reference is None:
-        return None
+        return labels, scheme, None
     try:
-        named = loaded.case.scheme
-        source = scheme_named(named) if named else detect_scheme(np.unique(loaded.reference))
-        return convert_labels(loaded.reference, source, scheme)
+        source = scheme_of_reference(loaded.case, np.unique(loaded.reference).tolist())
     except LabelError:
-        return None
+        return labels, scheme, None
+    try:
+        return labels, scheme, convert_labels(loaded.reference, source, scheme)
+    except LabelError:
+        pass
+    try:
+        return convert_labels(labels, scheme, source), source, loaded.reference
+    except LabelError:
+        return labels, scheme, None
 
 
 def _first(scene: im.Scene, *wanted: str) -> str:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from glioscope.cases import SEQUENCES
 from glioscope.errors import RunError
 from glioscope.evaluation import read_rows
+from glioscope.evaluation.pairs import recorded_scheme
 from glioscope.files import nifti_stem
 from glioscope.labels import REGIONS, regions_from_labels, scheme_named
-from glioscope.prepare.preprocessing import PreparedCase, load_prepared
+from glioscope.prepare.preprocessing import CACHE_SCHEME, PreparedCase, load_prepared
 from glioscope.report import images as im
 from glioscope.report.figures import beside_figure, box_figure, chart, curves_figure, has_values, read_history
 from glioscope.report.page import (
@@ -29,7 +30,7 @@ from glioscope.report.scores import main_protocol, score_charts
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.runs import Glimpse
 from glioscope.space.grid import Grid, cut, reorient
-from glioscope.space.volumes import read_labels
+from glioscope.space.volumes import VolumeFile, read_labels
 
 SHOWN_CASES = 3
 """Cases whose preprocessed images, and whose predictions, are shown."""
@@ -226,5 +227,5 @@ def _on_prepared_grid(file: Path, prepared: PreparedCase) -> NDArray[np.bool_] |
     if not grid.matches(Grid(prepared.whole.shape, prepared.whole.affine)):
         return None
     labels = cut(turned, prepared.box)
-    scheme = scheme_named("brats2018" if (labels == 4).any() else "brats2023")
+    scheme = scheme_named(recorded_scheme(VolumeFile(file)) or CACHE_SCHEME)
     return regions_from_labels(np.where(np.isin(labels, scheme.values), labels, 0), scheme)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.cases import Case, LoadedCase, load_case, naming_scheme
+from glioscope.cases import Case, LoadedCase, load_scans, naming_scheme
 from glioscope.dicom.find import DicomCase
 from glioscope.errors import CaseError, RunError
 from glioscope.files import remove_scratch, sha256_of
@@ -130,7 +130,7 @@ def _load(work: Work, case: Case | DicomCase) -> "tuple[LoadedCase, RawRoute | N
     else:
         why = "" if asked is False else "it was said to be raw" if asked else different_grids(case)
         if not why:
-            loaded = load_case(case if work.options.report else replace(case, reference=None))
+            loaded = load_scans(case, with_reference=work.options.report)
             why = "" if asked is False else skull_on(loaded.images, loaded.grid)
         if not why and loaded is not None:
             return loaded, None
@@ -220,7 +220,7 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
 
     measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
     lap("measure")
-    flags = checked.result()
+    flags = [*_reference_flags(loaded), *checked.result()]
     lap("check")
     inputs = {name: entry for name, entry in ready.inputs.items() if isinstance(entry, InputFile)}
     origin = None
@@ -241,6 +241,12 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
         summary = replace(summary, flags=(*summary.flags, *more), seconds=lap.rounded())
     write_summary(folder / SUMMARY, summary)
     return CaseOutcome.of(summary, "done")
+
+
+def _reference_flags(loaded: LoadedCase) -> list[Flag]:
+    if not loaded.reference_problem:
+        return []
+    return [Flag("reference-unused", "warning", f"the reference was not used: {loaded.reference_problem}")]
 
 
 class _Laps:

@@ -6,10 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from glioscope.cases import Case, case_of_files, load_case, scan_cases
+from glioscope.cases import Case, case_of_files, load_case, survey, unused_in_words
 from glioscope.dicom.find import DicomCase, find_dicom
 from glioscope.errors import CaseError, GlioscopeError, RunError
-from glioscope.files import csv_text, is_nifti, write_text
+from glioscope.files import csv_text, is_image, write_text
 from glioscope.labels import REGIONS, scheme_named
 from glioscope.machine.progress import OnProgress, silent
 from glioscope.results import CaseSummary, summaries
@@ -132,7 +132,10 @@ def _found_in(place: Path) -> tuple[tuple[Case | DicomCase, ...], dict[str, str]
     cases: tuple[Case, ...] = ()
     problems: dict[str, str] = {}
     try:
-        cases, problems = scan_cases(place)
+        there = survey(place)
+        cases, problems = there.cases, dict(there.problems)
+        for line in unused_in_words(there.unused):
+            log.warning("%s: not read: %s", place, line)
     except CaseError:
         if not dicom:
             raise
@@ -148,7 +151,7 @@ def _without_scans(place: Path, dicom: Sequence[DicomCase]) -> dict[str, str]:
     for folder in sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         files = [path for path in folder.rglob("*") if path.is_file()]
         used = any(folder in (case.source, *case.source.parents) or case.source in folder.parents for case in dicom)
-        if files and not used and not any(map(is_nifti, files)):
+        if files and not used and not any(map(is_image, files)):
             empty[folder.name] = text.format(folder.name)
     return empty
 

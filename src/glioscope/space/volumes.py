@@ -1,4 +1,4 @@
-"""Reading and writing NIfTI volumes: checked on the way in, atomic on the way out.
+"""Reading volumes (NIfTI, MetaImage, NRRD) and writing NIfTI: checked on the way in, atomic on the way out.
 
 A volume is a pair of an array and its `Grid`. Reading refuses what cannot be a scan (damaged, complex, colour, four
 axes where three are due) with a `CaseError` that names the file. Writing puts a complete file beside the target and
@@ -25,6 +25,10 @@ from glioscope.space.grid import Grid
 LARGEST_VALUE = 1e18
 """Voxels beyond count as infinite: their squares would not fit float32, and no scanner writes them."""
 
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+NEARLY_WHOLE = 1e-3
+"""A label so near to a whole number is that number: 0.99999 is 1."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
@@ -42,8 +46,10 @@ class VolumeFile:
     channel: int | None = None
 
 
-def _open(path: Path) -> nib.Nifti1Image:
+def _open(path: Path, *, header_only: bool = False) -> nib.Nifti1Image:
     require_file(path)
+    if path.suffix.lower() in _ITK_SUFFIXES:
+        return _open_with_itk(path, header_only=header_only)
     try:
         image = nib.load(path)
     except Exception as error:  # whatever the parser of foreign bytes raises, the file is to blame
@@ -59,6 +65,34 @@ def _open(path: Path) -> nib.Nifti1Image:
     if not shape or min(shape) < 1:
         raise CaseError(f"{path}: header claims shape {shape}; no MRI volume has it, the header is damaged")
     return cast(nib.Nifti1Image, image)
+
+
+_ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+def _open_with_itk(path: Path, *, header_only: bool) -> nib.Nifti1Image:
+    """Return MetaImage or NRRD as NIfTI in memory; of its header alone, with voxels that are all 0."""
+    import SimpleITK as sitk  # large, and seldom needed
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+            shape = (*reader.GetSize(), reader.GetNumberOfComponents())
+            raise CaseError(f"{path}: has shape {shape}; one 3-D volume of one value a voxel is needed")
+        size, spacing = reader.GetSize(), np.array(reader.GetSpacing())
+        voxels = None if header_only else sitk.GetArrayFromImage(reader.Execute()).transpose(2, 1, 0)
+    except RuntimeError as error:
+        raise CaseError(f"{path}: cannot be read; it is damaged or not what its suffix says, copy it again") from error
+    affine = np.eye(4)
+    affine[:3, :3] = _LPS_TO_RAS @ (np.array(reader.GetDirection()).reshape(3, 3) * spacing)
+    affine[:3, 3] = _LPS_TO_RAS @ np.array(reader.GetOrigin())
+    if voxels is None:
+        voxels = np.broadcast_to(np.uint8(0), size)
+    elif voxels.dtype.itemsize == 8 and voxels.dtype.kind in "iu":
+        voxels = voxels.astype(np.float64)
+    return nib.Nifti1Image(voxels, affine)
 
 
 def _first_line(error: Exception) -> str:
@@ -88,7 +122,7 @@ def _grid(path: Path, shape: tuple[int, ...], image: nib.Nifti1Image) -> Grid:
 def read_grid(file: VolumeFile | Path) -> Grid:
     """Return the grid of a file from its header alone."""
     file = VolumeFile(file) if isinstance(file, Path) else file
-    image = _open(file.path)
+    image = _open(file.path, header_only=True)
     return _grid(file.path, _shape3(file.path, image.shape, file.channel), image)
 
 
@@ -170,13 +204,16 @@ def read_labels(file: VolumeFile | Path) -> Volume:
     Raises
     ------
     LabelError
-        A value is not a whole number from 0 to 255. Float files with whole values are accepted.
+        A value is not a whole number from 0 to 255. Float files are accepted whose values are whole but for what a
+        scaled or resampled copy loses (`NEARLY_WHOLE`).
     """
     path = file.path if isinstance(file, VolumeFile) else file
     volume = read_volume(file, dtype=np.float32)
     data = volume.data
     labels = np.zeros(data.shape, np.uint8)
     with np.errstate(invalid="ignore"):
+        whole = np.rint(data)
+        data = np.where(np.abs(data - whole) <= NEARLY_WHOLE, whole, data)
         np.copyto(labels, data, casting="unsafe", where=(data >= 0) & (data <= 255))
     odd = labels != data
     if odd.any():
