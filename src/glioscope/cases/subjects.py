@@ -9,7 +9,7 @@ from glioscope.cases.case import Case
 from glioscope.errors import CaseError
 
 
-def with_subjects(cases: Sequence[Case], table: Path | None) -> tuple[Case, ...]:
+def with_subjects(cases: Sequence[Case], table: Path | str | None) -> tuple[Case, ...]:
     """Return the cases with the subjects that a table names; those it does not name keep theirs.
 
     Parameters
@@ -24,7 +24,7 @@ def with_subjects(cases: Sequence[Case], table: Path | None) -> tuple[Case, ...]
     """
     if table is None:
         return tuple(cases)
-    subjects = read_subjects(table)
+    subjects = read_subjects(Path(table))
     known = {case.case_id for case in cases}
     if absent := sorted(set(subjects) - known):
         raise CaseError(

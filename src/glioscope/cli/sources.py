@@ -11,7 +11,7 @@ from glioscope.cases import scan_cases
 from glioscope.dicom.find import DicomCase, find_dicom
 from glioscope.dicom.scans import RawPatient, read_nifti_scans
 from glioscope.errors import CaseError
-from glioscope.files import is_nifti
+from glioscope.files import is_image
 from glioscope.segmentation import CaseOutcome, ClinicalFile, Place, find_inputs
 from glioscope.space.volumes import VolumeFile
 
@@ -36,7 +36,7 @@ def read_raw(source: Path | None, named: Mapping[str, str]) -> RawPatient:
     """
     if source is None:
         return read_nifti_scans({code: Path(value) for code, value in named.items()})
-    if source.is_dir() and any(map(is_nifti, source.rglob("*"))):
+    if source.is_dir() and any(map(is_image, source.rglob("*"))):
         return read_nifti_scans({**_scans_of(source), **{code: Path(value) for code, value in named.items()}})
     from glioscope.dicom.reading import read_dicom  # brings SimpleITK, which `segment` does without where it can
 

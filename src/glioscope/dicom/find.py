@@ -19,7 +19,7 @@ from glioscope.dicom.archive import require_small_directory, starts_like_dicom, 
 from glioscope.dicom.identity import identity_words, patient_of
 from glioscope.dicom.words import plain
 from glioscope.errors import CaseError, DependencyError, GlioscopeError
-from glioscope.files import is_nifti
+from glioscope.files import is_image
 
 _HEAD = 132
 _LOOKED_AT = 64
@@ -139,7 +139,7 @@ def _is_zip(file: Path) -> bool:
 
 
 def _holds_nifti(folder: Path) -> bool:
-    return any(map(is_nifti, walk(folder)))
+    return any(map(is_image, walk(folder)))
 
 
 def _joined(path: Path, places: list[_Place]) -> _Place:

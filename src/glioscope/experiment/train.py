@@ -58,7 +58,7 @@ class TrainOptions:
     """Weights to start from: ``weights.safetensors``, a model folder, or ``starter``, the network in the package."""
     scheme: str | None = None
     """Label scheme of the references; None: told by names and all values. A resumed run keeps its own."""
-    subjects: Path | None = None
+    subjects: Path | str | None = None
     """A table of subjects (`cases.with_subjects`), by which folds are dealt."""
 
 
@@ -236,7 +236,7 @@ def _scheme_of(run: Run, options: TrainOptions) -> str | None:
     return options.scheme
 
 
-def _labelled_cases(dataset: Path, scheme: str | None, subjects: Path | None) -> list[Case]:
+def _labelled_cases(dataset: Path, scheme: str | None, subjects: Path | str | None) -> list[Case]:
     cases, problems = scan_cases(dataset)
     cases = with_subjects(cases, subjects)
     for problem in problems.values():
