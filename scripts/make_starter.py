@@ -235,7 +235,7 @@ def from_weights(options: argparse.Namespace) -> None:
         "data": data_tables(cases, partial),
         "measured": {"network": "the network that is shipped", "elsewhere": True, "held_out": list(found.held_out)},
         "scores": {**content["scores"], "by_size": content["by_size"]},
-        **{key: content[key] for key in ("subsets", "calibration", "expected_dice", "others")},
+        **{key: content[key] for key in ("subsets", "calibration", "expected_dice", "others", "words")},
         "cost": old["cost"] if options.keep_cost else cost(options.output, cases),
         "processor": asdict(processor()),
     }

@@ -1,6 +1,7 @@
 """The network that comes with the package: whole, small, with a card, and it segments out of the box."""
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +13,8 @@ from glioscope.model import read_model
 from glioscope.phantom import PhantomConfig, write_phantoms
 from glioscope.segmentation import default_model, segment
 
-MODEL = Path(__file__).parents[2] / "src" / "glioscope" / "models" / "starter"
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "src" / "glioscope" / "models" / "starter"
 
 
 def test_the_shipped_model_is_whole_and_small():
@@ -53,6 +55,34 @@ def test_its_card_says_what_to_expect_of_every_kind_of_scan():
     rows = [line for line in lines[begin:end] if line.startswith("| ")][1:]
     assert len(rows) >= 12
     assert all(row.rstrip(" |").endswith(".") for row in rows), "each with its sentence"
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert [row for row in rows if row not in results] == [], "the page of results has the same table"
+
+
+def test_its_page_is_what_its_record_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from card_words import expectation, markdown
+
+    card = json.loads((MODEL / "card.json").read_text(encoding="utf-8"))
+    assert markdown(card) == (MODEL / "CARD.md").read_text(encoding="utf-8")
+    full = {"sequences": ["t1n", "t1c", "t2w", "t2f"], "WT": 0.9, "TC": 0.8, "ET": 0.8}
+    row = {"sequences": ["t1c", "t2f"], "WT": 0.89, "TC": 0.75, "ET": 0.79}
+    assert expectation(row, full) == "Whole tumour as with all four; core and enhancement a little worse."
+    row = {"sequences": ["t2f"], "WT": 0.8, "TC": 0.8, "ET": 0.8}
+    assert expectation(row, full) == "Whole tumour clearly worse; core and enhancement are guesses without contrast."
+    assert expectation({**full, "sequences": ["t1c"], "WT": 0.89}, full) == "All regions as with all four."
+
+
+def test_what_the_readme_claims_is_on_its_card():
+    scores = json.loads((MODEL / "card.json").read_text(encoding="utf-8"))["scores"]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    claims = re.findall(r"\*\*(0\.\d+) / (0\.\d+) / (0\.\d+)\*\* on (\d+) of (BraTS(?:-Africa)?)", text)
+    tables = {"BraTS": scores["BraTS 2017-2021"], "BraTS-Africa": scores["BraTS-Africa 2023"]}
+    assert [name for *_, name in claims] == list(tables)
+    for *means, cases, name in claims:
+        assert int(cases) == tables[name]["cases"]
+        for region, claimed in zip(("WT", "TC", "ET"), means, strict=True):
+            assert float(claimed) == pytest.approx(tables[name][region]["dice"]["mean"], abs=0.00051)
 
 
 @pytest.mark.slow

@@ -87,6 +87,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a region absent": (lambda m: m["scores"]["here"].pop("TC"), "lacks a region"),
     "a subset absent": (lambda m: m["subsets"].pop(), "not of the 15 subsets"),
     "a subset twice": (lambda m: m["subsets"].append(m["subsets"][0]), "not of the 15 subsets"),
+    "words of what has no scores": (lambda m: m.update(words={"huge": "Good."}), "words speak of ['huge']"),
     "a region of the guess absent": (lambda m: m["expected_dice"].pop("ET"), "expected_dice is not of WT, TC, ET"),
 }
 

@@ -7,7 +7,7 @@ numbers, not images. A card holds them to the same form as its own: that is what
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,6 +110,8 @@ class Elsewhere:
     calibration: CalibrationTable
     expected_dice: dict[str, ExpectedDice]
     others: tuple[Scan, ...] = ()
+    words: dict[str, str] = field(default_factory=dict)
+    """What to expect of scans of a data set or of tumours of a size, by its name: a sentence each."""
 
 
 def read_elsewhere(path: Path) -> Elsewhere:
@@ -158,6 +160,8 @@ def _misfit(found: Elsewhere) -> str | None:
         ),
         "subsets is not of the 15 subsets of t1n, t1c, t2w, t2f, each once": sorted(r.sequences for r in found.subsets)
         == sorted(subsets(SEQUENCES)),
+        f"words speak of {sorted(set(found.words) - set(tables))}, which has no scores": set(found.words)
+        <= set(tables),
         f"expected_dice is not of {', '.join(REGIONS)}": set(found.expected_dice) == set(REGIONS),
     }
     return next((words for words, holds in checks.items() if not holds), None)
