@@ -4,10 +4,11 @@ The names below are the Python interface; each loads its room when it is first u
 `segment` works without torch. Everything else is found in its room, as in `glioscope.space.grid.Grid`.
 """
 
-import sys
 from typing import TYPE_CHECKING
 
 import lazy_loader
+
+from glioscope.machine.imports import never_import
 
 if TYPE_CHECKING:
     from glioscope.cases import find_cases, load_case
@@ -54,5 +55,5 @@ __getattr__, __dir__, _ = lazy_loader.attach(
 )
 
 # OpenVINO reports each import and model conversion to its maker over the network unless this module is absent. Images
-# of patients are read here, often on machines that must stay silent, so it is absent.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# of patients are read here, often on machines that must stay silent, so it is absent. See decision 0013.
+never_import("openvino_telemetry")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,7 +15,7 @@ from glioscope.errors import ConfigError
 TABLES = ("preprocessing", "network", "augment", "loss", "training", "inference")
 """Tables of a configuration file, one per room that has settings."""
 
-Config = dict[str, dict[str, Any]]
+Config = dict[str, dict[str, object]]
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def _override(config: Config, override: str) -> None:
         config[table][name] = value.strip()  # a bare word is a string
 
 
-def settings(cls: type[T], config: Mapping[str, Mapping[str, Any]], table: str) -> T:
+def settings(cls: type[T], config: Mapping[str, Mapping[str, object]], table: str) -> T:
     """Return one room's settings record from a configuration.
 
     Raises

@@ -143,6 +143,19 @@ def test_openvino_sends_no_usage_reports() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_one_place_edits_the_list_of_modules() -> None:
+    """Reading it is no harm: what is loaded, or which program runs."""
+    call = re.compile(r"sys\.modules\.(setdefault|pop|update|clear)")
+    editors = {
+        module.name
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and "sys.modules" in ast.unparse(node))
+        or (isinstance(node, ast.Call) and call.match(ast.unparse(node.func)))
+    }
+    assert editors == {"machine/imports.py"}
+
+
 def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
 

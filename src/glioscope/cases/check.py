@@ -49,7 +49,7 @@ class Fingerprint:
         wrong = (self.unusable, self.same_images, self.same_heads, self.questions)
         return not any(wrong) and not any(record.problems for record in self.records)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return the data set in numbers, ready for JSON."""
         volumes = [r.wt_ml for r in self.records if r.wt_ml is not None]
         labels: Counter[int] = Counter()
@@ -76,7 +76,7 @@ class Fingerprint:
             "cavities": sum(r.volumes_ml.get("RC", 0) > 0 for r in self.records),
         }
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return everything, ready for JSON."""
         return {
             "summary": self.summary(),
@@ -112,7 +112,7 @@ def _tally(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _row(record: CaseRecord) -> dict[str, Any]:
+def _row(record: CaseRecord) -> dict[str, object]:
     return {
         "case_id": record.case_id,
         "subject_id": record.subject_id,

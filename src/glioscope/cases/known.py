@@ -8,7 +8,6 @@ holds for every case in the folder of the file and below, unless a folder furthe
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from glioscope.errors import CaseError, ConfigError
 
@@ -25,7 +24,7 @@ def read_statement(path: Path) -> tuple[str, ...]:
         The file is no TOML, has another key or names no region, or one twice.
     """
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CaseError(f'{path}: is not valid TOML ({error}); write known_regions = ["WT"]') from error
     if set(content) != {"known_regions"}:

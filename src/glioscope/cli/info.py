@@ -2,7 +2,7 @@
 
 import json
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
         print_table("Glioscope", ("what", "found"), [(name, said(value)) for name, value in found.items()])
 
 
-def gather() -> dict[str, Any]:
+def gather() -> dict[str, object]:
     """Return versions, engines, processor and what comes with the package, ready for JSON."""
     from glioscope.evaluation import builtin_protocols
     from glioscope.labels import SCHEMES

@@ -13,9 +13,7 @@ from glioscope.evaluation.comparison import (
     compare_methods,
     write_comparison,
 )
-from glioscope.evaluation.pairs import PairFiles, find_pairs
-from glioscope.evaluation.protocols import Protocol, builtin_protocols, read_protocol
-from glioscope.evaluation.run import (
+from glioscope.evaluation.evaluating import (
     DEFAULT_PROTOCOLS,
     Evaluation,
     evaluate,
@@ -24,6 +22,8 @@ from glioscope.evaluation.run import (
     pair_as_json,
     write_evaluation,
 )
+from glioscope.evaluation.pairs import PairFiles, find_pairs
+from glioscope.evaluation.protocols import Protocol, builtin_protocols, read_protocol
 from glioscope.evaluation.scoring import LabelPair, RegionScores, score_pair
 from glioscope.evaluation.tables import MetricSummary, read_rows, summarise
 

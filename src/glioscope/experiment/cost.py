@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from glioscope.cases import Case
 from glioscope.errors import RunError
@@ -43,7 +42,7 @@ def run_cost(run_folder: Path) -> dict[str, float]:
     return {}
 
 
-def cost_record(model: Path, cases: Sequence[Case]) -> dict[str, Any]:
+def cost_record(model: Path, cases: Sequence[Case]) -> dict[str, object]:
     """Return what the case in the middle costs, by its name, as ``cost.json`` holds it."""
     middle = sorted(cases, key=lambda case: case.case_id)[len(cases) // 2]
     cost = measure_cost(model, middle)

@@ -73,7 +73,7 @@ class OpenVinoEngine:
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
         self.description = f"OpenVINO {self.precision} on {machine.model}, {threads or machine.cores} threads"
         # Precision is always said aloud: left to itself the plug-in picks, and records would not tell what ran.
-        self._options: dict[str, Any] = {
+        self._options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISION[self.precision],
         }

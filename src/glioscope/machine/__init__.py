@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ def git_commit() -> str | None:
     return f"{commit}+dirty" if dirty else commit
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> dict[str, object]:
     """Return the record of who made a result: time (UTC), commit, versions, processor."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,8 +11,8 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from glioscope.database import Database
 from glioscope.errors import RunError
+from glioscope.files.database import Database
 from glioscope.node.records import Received, StudyRow, VersionRow, VersionState
 
 ATTEMPTS = 3

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ class Phantom:
     brain: NDArray[np.bool_]
     """(i, j, k), what a perfect brain extraction keeps."""
     grid: Grid
-    description: Mapping[str, Any]
+    description: Mapping[str, object]
     """What was drawn, JSON-ready: seed, scanner, foci with centres in scanner millimetres, volumes."""
 
 
@@ -172,7 +171,7 @@ def _scan(
 
 def _describe(
     seed: int, patient: Patient, scanner: signal.Scanner, labels: NDArray[np.uint8], grid: Grid, config: PhantomConfig
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     to_world = grid.affine @ np.linalg.inv(head_affine(grid, config))
     counts = np.bincount(labels.ravel(), minlength=4) * grid.voxel_volume_ml
     foci = []

@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -132,7 +131,7 @@ def write_atlas(prepared: PreparedRaw, atlas: Atlas, folder: Path, case_id: str)
     write_text(folder / "atlas.json", json.dumps(_record(atlas, case_id), indent=2) + "\n")
 
 
-def _record(atlas: Atlas, case_id: str) -> dict[str, Any]:
+def _record(atlas: Atlas, case_id: str) -> dict[str, object]:
     return {
         "case_id": case_id,
         "template": {"name": atlas.template.name, "sha256": atlas.template.sha256},

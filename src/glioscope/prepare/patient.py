@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -334,7 +333,7 @@ def to_native(
     return carry_labels(Volume(labels, prepared.grid), prepared.natives[code], inverse, scheme)
 
 
-def _case(case_id: str, codes: Mapping[str, Any], folder: Path) -> Case:
+def _case(case_id: str, codes: Mapping[str, object], folder: Path) -> Case:
     files = {code: VolumeFile(folder / f"{case_id}-{code}.nii.gz") for code in codes}
     return Case(case_id=case_id, subject_id=case_id, sequences=files)
 

@@ -91,7 +91,7 @@ def _interval(days: int | None) -> str:
     return f"{days / 7:.0f} weeks" if days < 365 else f"{days / 30.44:.0f} months"
 
 
-def ruler(answer: Category) -> dict[str, Any]:
+def ruler(answer: Category) -> dict[str, object]:
     """Return where a change stands between RANO's thresholds, as shares of a line from 0 to 100.
 
     ``partial`` and ``growth`` are the thresholds; ``at`` the change, None where there is no percentage.
@@ -179,7 +179,7 @@ def _weight(scene: im.Scene) -> NDArray[np.uint8]:
     return total
 
 
-def _planes(scene: im.Scene, at: tuple[int, int, int], dates: list[str]) -> list[dict[str, Any]]:
+def _planes(scene: im.Scene, at: tuple[int, int, int], dates: list[str]) -> list[dict[str, object]]:
     """Return rows of three pictures: the earlier date, the later one, what changed between them."""
     codes = [name for name in scene.images if not name.startswith("earlier ")]
     first = codes[0]

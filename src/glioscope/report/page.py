@@ -120,7 +120,7 @@ def _environment() -> Environment:
     return made
 
 
-def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
+def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     """Fill a template of `report/templates` and write it, complete or not at all."""
     write_text(path, _environment().get_template(template).render(**values))
 
@@ -156,7 +156,7 @@ def words(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def flatten(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     """Return a nested record as rows of a table: (dotted name in words, value)."""
     rows: list[tuple[str, str]] = []
     for key, value in record.items():

@@ -81,7 +81,7 @@ def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
     return page
 
 
-def _beside(run_folder: Path, other: Path) -> dict[str, Any]:
+def _beside(run_folder: Path, other: Path) -> dict[str, object]:
     """Return charts of two runs: validation Dice over time, and Dice per region of the cases each has scored."""
     runs = {run_folder.resolve().name: run_folder, other.resolve().name: other}
     if len(runs) < 2:
@@ -110,7 +110,7 @@ def _reference_first(scene: im.Scene) -> im.Scene:
     return im.Scene(grid=scene.grid, images=scene.images, names=scene.names, codes=scene.reference)
 
 
-def _sequences(config: dict[str, Any]) -> tuple[str, ...]:
+def _sequences(config: dict[str, object]) -> tuple[str, ...]:
     for table in (config, config.get("config", {}), config.get("settings", {})):
         chosen = table.get("preprocessing", {}).get("sequences") if isinstance(table, dict) else None
         if chosen:
@@ -118,7 +118,7 @@ def _sequences(config: dict[str, Any]) -> tuple[str, ...]:
     return SEQUENCES
 
 
-def _fold(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
+def _fold(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
     """Return curves, the best validation and samples over epochs of one fold."""
     history = read_history(folder / "history.csv")
     best = None
@@ -138,7 +138,7 @@ def _fold(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
+def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
     """Return one slice of a validated case: the image, the reference, and what the network drew step after step."""
     found: dict[int, Glimpse] = {}
     for file in folder.glob("*.npz"):
@@ -184,7 +184,7 @@ def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str]) -> im.Scene:
     )
 
 
-def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, Any]]:
+def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, object]]:
     """Return the preprocessed images of a few cases: every channel as the network gets it, and the reference."""
     files = sorted(folder.glob("*.json"))
     rows = []
@@ -201,9 +201,9 @@ def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, Any
     return rows
 
 
-def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequence[str]) -> list[dict[str, Any]]:
+def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequence[str]) -> list[dict[str, object]]:
     """Return predictions of a few held-out cases beside their references."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for fold in folds:
         for file in sorted((fold / "validation").rglob("*.nii.gz")):
             case_id = file.parent.name if file.name == "segmentation.nii.gz" else nifti_stem(file)

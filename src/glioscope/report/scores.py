@@ -64,7 +64,7 @@ def write_evaluation_report(folder: Path) -> Path:
     return page
 
 
-def score_charts(path: Path) -> dict[str, Any]:
+def score_charts(path: Path) -> dict[str, object]:
     """Return the charts of one `cases.csv` under its main protocol; without charts if it is no such table."""
     try:
         rows = read_rows(path)
@@ -96,7 +96,7 @@ def _values(rows: Sequence[RegionScores], protocol: str, metric: str | None = No
     return {(row.case_id, row.region): row.scores.get(name, math.nan) for row in own}
 
 
-def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, Any]:
+def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, object]:
     own = [row for row in rows if row.protocol == protocol]
     dice = _dice_name(own)
     regions = [r for r in _regions(rows, protocol) if any(dice in row.scores for row in own if row.region == r)]
@@ -114,7 +114,7 @@ def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, Any]:
     }
 
 
-def _result_tables(results: Mapping[str, Any]) -> dict[str, Any]:
+def _result_tables(results: Mapping[str, Any]) -> Mapping[str, object]:
     """Return for each protocol its metrics in order, and per region the summary of each."""
     tables = {}
     for protocol, regions in results.items():
@@ -124,7 +124,7 @@ def _result_tables(results: Mapping[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _worst(rows: Sequence[RegionScores], protocol: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _worst(rows: Sequence[RegionScores], protocol: str, summary: Mapping[str, Any]) -> list[dict[str, object]]:
     """Return the cases of lowest mean Dice, with pictures where their files are still there."""
     by_case: dict[str, dict[str, float]] = {}
     for (case, region), value in _values(rows, protocol).items():

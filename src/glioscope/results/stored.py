@@ -137,7 +137,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def json_schema(kind: type) -> dict[str, Any]:
+def json_schema(kind: type) -> dict[str, object]:
     """Return the JSON schema of a kind of record."""
     schema: dict[str, Any] = _adapter(kind).json_schema()
     return schema

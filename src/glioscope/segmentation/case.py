@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class Work:
     options: SegmentOptions
     model: ModelRecord
     """Name, folder and checksum, as summaries tell them."""
-    card: Mapping[str, Any] | None
+    card: Mapping[str, object] | None
     """What the model's card.json says, if it has one: what a missing sequence costs."""
 
 
@@ -158,14 +158,14 @@ def _checksum(path: Path) -> str:
         ) from error
 
 
-def _recipe(work: Work, scheme: LabelScheme, overrides: Mapping[str, str]) -> dict[str, Any]:
+def _recipe(work: Work, scheme: LabelScheme, overrides: Mapping[str, str]) -> dict[str, object]:
     """Return the settings that decide the result, as JSON gives them back."""
-    recipe: dict[str, Any] = json.loads(json.dumps(asdict(work.inference)))
+    recipe: dict[str, object] = json.loads(json.dumps(asdict(work.inference)))
     recipe |= {"scheme": scheme.name, "raw": work.options.raw, "series": dict(overrides)}
     return recipe | ({"identity": work.options.identity} if work.options.dicom else {})
 
 
-def _earlier(work: Work, case_id: str, recipe: Mapping[str, Any], inputs: Inputs) -> CaseSummary | None:
+def _earlier(work: Work, case_id: str, recipe: Mapping[str, object], inputs: Inputs) -> CaseSummary | None:
     """Return the summary of an earlier run if it is of these inputs, model and settings, and its files are there."""
     folder = work.output / case_id
     summary = usable_summary(folder / SUMMARY)

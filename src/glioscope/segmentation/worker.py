@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from glioscope.cases import Case
 from glioscope.dicom.find import DicomCase
@@ -155,12 +155,12 @@ def _inference(spec: ModelSpec, options: SegmentOptions) -> InferenceConfig:
     return replace(config, mirror_axes=(0,)) if options.mirror else config
 
 
-def _card(folder: Path) -> Mapping[str, Any] | None:
+def _card(folder: Path) -> Mapping[str, object] | None:
     path = folder / "card.json"
     if not path.is_file():
         return None
     try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path}: is damaged ({error}); copy the model again") from error
     return card

@@ -8,7 +8,6 @@ Everything here is arithmetic on shapes and affines, with exact ways back; value
 """
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import GeometryError
+from glioscope.machine.imports import not_now
 
-# Where pydicom is installed nibabel loads it, for a header extension that is not read here: a tenth of a cold start.
-_PYDICOM = sys.modules.get("pydicom")
-sys.modules["pydicom"] = None  # type: ignore[assignment]
-try:
+with not_now("pydicom"):  # nibabel takes it for a header extension that is not read here: a tenth of a cold start
     import nibabel as nib
     from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
-finally:
-    del sys.modules["pydicom"]
-    if _PYDICOM is not None:
-        sys.modules["pydicom"] = _PYDICOM
 
 SAME_GRID_MM = 0.1
 """Grids whose corners lie this close are one grid: programs round affines, and no scan is placed better than this."""
@@ -119,7 +112,7 @@ class Grid:
             shape[target] = self.shape[axis]
         return Grid((shape[0], shape[1], shape[2]), self.affine @ inv_ornt_aff(transform, self.shape))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return shape and affine as JSON can hold them; `from_dict` is the way back."""
         return {"shape": list(self.shape), "affine_ras_mm": self.affine.tolist()}
 

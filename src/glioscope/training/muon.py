@@ -6,7 +6,6 @@ What is no kernel, and what stands at the network's ends, takes Adam's step, as 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, kernels: Iterable[nn.Parameter], others: Iterable[nn.Parameter], *, lr: float, weight_decay: float
     ) -> None:
-        groups: list[dict[str, Any]] = [
+        groups: list[dict[str, object]] = [
             {"params": list(kernels), "orthogonal": True, "weight_decay": weight_decay},
             {"params": list(others), "orthogonal": False, "weight_decay": 0.0},
         ]

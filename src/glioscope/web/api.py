@@ -1,6 +1,6 @@
 """The API under /api: cases in, segmentations, versions, measurements and reports out. /docs lists it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
@@ -36,7 +36,7 @@ from glioscope.web.uploads import UploadError
 router = APIRouter()
 Key = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Key of the case")]
 Version = Annotated[int | None, Query(ge=1, description="Default: the newest")]
-_LATER: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such case, or nothing yet"}}
+_LATER: dict[int | str, dict[str, object]] = {404: {"model": Problem, "description": "No such case, or nothing yet"}}
 _UPLOAD_BODY = {
     "requestBody": {
         "required": True,

@@ -36,7 +36,7 @@ def _templates() -> Environment:
     return environment("glioscope.web")
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
+def render(template: str, values: Mapping[str, object]) -> str:
     """Fill a template of `web/templates`."""
     return _templates().get_template(template).render(**values)
 

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from glioscope.database import Database
 from glioscope.errors import RunError
+from glioscope.files.database import Database
 
 State = Literal["reading", "review", "queued", "running", "done", "failed"]
 Kind = Literal["nifti", "channels", "dicom"]
@@ -309,7 +309,7 @@ def _packed(name: str, value: Any) -> Any:
     return json.dumps(dict(value)) if name == "choice" else value
 
 
-def _update(db: sqlite3.Connection, key: str, changes: Mapping[str, Any]) -> None:
+def _update(db: sqlite3.Connection, key: str, changes: Mapping[str, object]) -> None:
     known = {field.name for field in fields(CaseRow)} - {"key"}
     for name, value in changes.items():
         if name not in known:

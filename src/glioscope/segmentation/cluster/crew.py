@@ -107,7 +107,7 @@ class Manifest:
             return file.read(1) != b"\n"
 
 
-def read_manifest(path: Path) -> list[dict[str, Any]]:
+def read_manifest(path: Path) -> list[dict[str, object]]:
     """Return the events of a manifest; none if there is none. A torn line is passed over."""
     events = []
     if path.is_file():

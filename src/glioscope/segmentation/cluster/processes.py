@@ -23,7 +23,7 @@ THREADS = 4
 """Of one worker: more workers with fewer threads each get more done, but each holds a model in memory."""
 
 
-def _read_only(mapping: dict[str, Any]) -> MappingProxyType[str, Any]:
+def _read_only(mapping: dict[str, object]) -> MappingProxyType[str, Any]:
     return MappingProxyType(mapping)
 
 

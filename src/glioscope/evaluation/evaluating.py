@@ -259,7 +259,7 @@ def write_evaluation(evaluation: Evaluation, output: Path) -> None:
     write_text(output / "summary.json", as_json(summary_record(evaluation)))
 
 
-def summary_record(evaluation: Evaluation) -> dict[str, Any]:
+def summary_record(evaluation: Evaluation) -> dict[str, object]:
     """Return what ``summary.json`` holds: results, and everything needed to judge and repeat them."""
     return {
         "protocols": {
@@ -327,7 +327,7 @@ _LEGACY = ("dice", "hd95", "sensitivity", "specificity")
 
 def golden_profiles(
     prediction: Path, reference: Path, *, resample: bool = False, scheme: str = "brats2024"
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the scores of one pair under every profile by which BraTS results are exchanged.
 
     Parameters
