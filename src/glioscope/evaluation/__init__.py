@@ -1,7 +1,8 @@
 """Evaluation: cases to scores to tables, under protocols that are data.
 
 `protocols` reads what a year's challenge scored, `pairs` finds and reads label maps, `scoring` applies the first to the
-second, `tables` sums up over cases, `comparison` sets methods side by side, `evaluating` does all of it for folders of files.
+second, `tables` sums up over cases, `comparison` sets methods side by side, `evaluating` does all
+of it for folders of files.
 """
 
 from glioscope.evaluation.comparison import (
