@@ -17,6 +17,8 @@ from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.labels import LabelScheme, unknown_values
 from glioscope.space.background import foreground
 from glioscope.space.grid import Grid
+from glioscope.space.headers import doubts_in_words
+from glioscope.space.outliers import far_out, highest_plausible
 from glioscope.space.volumes import read_grid
 
 
@@ -79,6 +81,7 @@ def examine(case: Case) -> Examined:
         loaded = load_scans(case)
     except (CaseError, GeometryError, LabelError) as error:
         return Examined(case=case, record=_record(case, grid, problems=(*problems, str(error))), voxel_ml=0)
+    problems += [text for _, text in doubts_in_words((name, file.path) for name, file in case.sequences.items())]
     intensity, digests, heads = {}, {}, {}
     for name, image in loaded.images.items():
         range_of, wrong = _check_image(name, image)
@@ -122,6 +125,8 @@ def _check_image(name: str, image: NDArray[np.float32]) -> tuple[tuple[float, fl
     values = image[finite] if bad else image
     if values.size == 0 or values.min() == values.max():
         return None, [*wrong, f"{name} is constant"]
+    if (limit := highest_plausible(values)) is not None:
+        wrong.append(far_out(name, values, limit))
     inside = values[foreground(values)]
     return (float(values.min()), float(inside.mean(dtype=np.float64)), float(values.max())), wrong
 

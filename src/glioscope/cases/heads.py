@@ -13,7 +13,7 @@ from glioscope.space.grid import bounding_box
 BLOCKS = 12
 """Edge of the coarse grid."""
 NEARLY_ALIKE = 0.985
-"""Correlation of two coarse heads above which they are one. Over 110 cases of 110 people the highest was 0.960."""
+"""Correlation of two coarse heads above which they are one. Of 5,995 pairs of 110 subjects the highest was 0.962."""
 
 
 def coarse_head(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:

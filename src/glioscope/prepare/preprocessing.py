@@ -27,6 +27,7 @@ from glioscope.files import atomic_path
 from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, regions_from_labels, scheme_named
 from glioscope.space.background import foreground
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
+from glioscope.space.outliers import highest_plausible
 from glioscope.space.volumes import Volume
 
 CACHE_SCHEME = "brats2023"
@@ -144,6 +145,8 @@ def _scan(loaded: LoadedCase, name: str, whole: Grid) -> NDArray[np.float32]:
     if not sound:  # NaN or infinity somewhere
         scan = np.nan_to_num(scan, nan=0.0, posinf=0.0, neginf=0.0)
         low, high = scan.min(), scan.max()
+    if (limit := highest_plausible(scan)) is not None:  # one broken voxel would spoil mean and deviation
+        scan = np.clip(scan, -limit, limit)
     if low == high:
         raise CaseError(
             f"case {loaded.case.case_id}: {name} is constant ({low:g}); a scan has contrast. "

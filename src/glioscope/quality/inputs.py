@@ -11,9 +11,11 @@ from glioscope.cases import SEQUENCES, LoadedCase
 from glioscope.labels import REGIONS
 from glioscope.prepare.skull import skull_on
 from glioscope.quality.contrast import check_contrast
+from glioscope.quality.placing import SHIFTED_MM, shifts_mm
 from glioscope.results import Flag
 from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
+from glioscope.space.outliers import far_out, highest_plausible
 
 BRAIN_ML = (700.0, 2100.0)
 """Brains of adults with their fluid; the 110 cases have 1146 to 1910 ml."""
@@ -64,6 +66,7 @@ def check_input(loaded: LoadedCase, *, card: Mapping[str, Any] | None = None) ->
     found += _coverage(masks, brain)
     if not skull:
         found += _shape(brain, loaded.grid)
+    found += _placing(images, loaded.grid)
     found += check_contrast(images, masks, judge_order=not skull)
     return tuple(found)
 
@@ -115,10 +118,26 @@ def _values(name: str, image: NDArray[np.float32]) -> tuple[list[Flag], NDArray[
         text = f"{name} holds {int(bad.sum())} voxels that are NaN or infinite; they count as background"
         flags.append(Flag(f"not-finite-{name}", "error" if bad.mean() > 0.01 else "warning", text))
         image = np.where(bad, np.float32(0), image)
+    if (limit := highest_plausible(image)) is not None:
+        flags.append(Flag(f"far-out-{name}", "warning", f"{far_out(name, image, limit)}; they count as {limit:.3g}"))
+        image = np.clip(image, -limit, limit)
     if image.min() == image.max():
         flags.append(Flag(f"constant-{name}", "error", f"{name} is the same everywhere; it holds no image"))
         return flags, None
     return flags, image
+
+
+def _placing(images: Mapping[str, NDArray[np.float32]], grid: Grid) -> Iterator[Flag]:
+    """Yield a flag for the sequence that lies off the others, though it shares their grid; of several the furthest."""
+    apart = shifts_mm(images, grid)
+    name = max(apart, key=lambda name: apart[name], default="")
+    if name and apart[name] > SHIFTED_MM:
+        others = ", ".join(other for other in apart if other != name)
+        text = (
+            f"{name} lies about {apart[name]:.0f} mm off {others}, though all share one grid; align them first "
+            "('glioscope prepare'), or measure nothing by it"
+        )
+        yield Flag(f"shifted-{name}", "error", text)
 
 
 def _coverage(masks: Mapping[str, NDArray[np.bool_]], brain: NDArray[np.bool_]) -> Iterator[Flag]:

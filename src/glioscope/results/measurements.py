@@ -115,4 +115,4 @@ class Measurements(Stored):
     measurable: Measurable
     """RANO's size rule."""
     side: Side | None
-    """Of the whole tumour; None when there is none."""
+    """Of the whole tumour; None when there is none, or the files do not tell left from right."""

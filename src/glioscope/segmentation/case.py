@@ -29,6 +29,7 @@ from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRe
 from glioscope.segmentation.logits import FILE as LOGITS
 from glioscope.segmentation.logits import write_logits
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
+from glioscope.space.headers import Doubt, doubts_in_words
 from glioscope.space.volumes import read_grid, write_volume
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Ready:
     seconds: dict[str, float]
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Series named by the user."""
+    doubts: tuple[tuple[Doubt, str], ...] = ()
+    """What the files' headers leave unsure, each with its sentence."""
     route: "RawRoute | None" = None
     """Of raw scans: how they became a case, and the way back."""
 
@@ -105,6 +108,7 @@ def read(work: Work, case: Case | DicomCase) -> Ready | CaseOutcome:
         inputs=inputs,
         seconds=seconds,
         overrides=dict(overrides),
+        doubts=_doubts(case),
         route=route,
     )
 
@@ -119,6 +123,12 @@ def _inputs(case: Case | DicomCase) -> Inputs:
         name: InputFile(file=str(file.path.resolve()), channel=file.channel, sha256=_checksum(file.path))
         for name, file in case.sequences.items()
     }
+
+
+def _doubts(case: Case | DicomCase) -> tuple[tuple[Doubt, str], ...]:
+    if isinstance(case, DicomCase):
+        return ()
+    return doubts_in_words((name, file.path) for name, file in case.sequences.items())
 
 
 def _load(work: Work, case: Case | DicomCase) -> "tuple[LoadedCase, RawRoute | None]":
@@ -208,10 +218,11 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
     remove_scratch(folder)
     checked = checker.submit(lambda: [*check_input(loaded, card=work.card), *_check_result(predicted)])
     labels = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
-    write_volume(folder / "segmentation.nii.gz", labels, loaded.grid)
+    like = None if ready.route is not None else next(iter(loaded.case.sequences.values())).path
+    write_volume(folder / "segmentation.nii.gz", labels, loaded.grid, like=like)
     if work.options.save_probabilities:
         for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
-            write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid)
+            write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid, like=like)
     if work.options.save_logits:
         write_logits(folder / LOGITS, predicted.probabilities, prepared)
     outputs = {"segmentation.nii.gz": sha256_of(folder / "segmentation.nii.gz")}
@@ -220,7 +231,9 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
 
     measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
     lap("measure")
-    flags = [*_reference_flags(loaded), *checked.result()]
+    if any(not doubt.side_known for doubt, _ in ready.doubts):
+        measurements = replace(measurements, side=None)
+    flags = [*_reading_flags(ready), *checked.result()]
     lap("check")
     inputs = {name: entry for name, entry in ready.inputs.items() if isinstance(entry, InputFile)}
     origin = None
@@ -243,10 +256,15 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
     return CaseOutcome.of(summary, "done")
 
 
-def _reference_flags(loaded: LoadedCase) -> list[Flag]:
-    if not loaded.reference_problem:
-        return []
-    return [Flag("reference-unused", "warning", f"the reference was not used: {loaded.reference_problem}")]
+def _reading_flags(ready: Ready) -> list[Flag]:
+    """Return what was doubtful about the files as they were read."""
+    flags = [
+        Flag("header", "warning", text if doubt.side_known else f"{text}; no side is claimed")
+        for doubt, text in ready.doubts
+    ]
+    if problem := ready.loaded.reference_problem:
+        flags.append(Flag("reference-unused", "warning", f"the reference was not used: {problem}"))
+    return flags
 
 
 class _Laps:

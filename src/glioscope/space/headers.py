@@ -8,6 +8,7 @@ doubt is told.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -37,35 +38,43 @@ def doubt_of(path: Path) -> Doubt | None:
     if not is_nifti(path) or not path.is_file():
         return None
     try:
-        image = nib.load(path)
+        image = cast(nib.Nifti1Image, nib.load(path))
         header = image.header
-        codes = int(header["qform_code"]), int(header["sform_code"])
-        if codes == (0, 0):
-            return Doubt("qform and sform have code 0: the file does not say how it lies, nor which side is left", False)
-        if 0 in codes:
-            return None
-        qform, sform = header.get_qform(), header.get_sform()
-        if nib.aff2axcodes(qform) != nib.aff2axcodes(sform):
-            orders = ["".join(nib.aff2axcodes(affine)) for affine in (qform, sform)]
-            sure = _same_side(qform, sform)
-            side = "" if sure else ", so which side is left is not known"
-            return Doubt(
-                f"qform and sform disagree on the orientation ({orders[0]} and {orders[1]}){side}; the sform was believed",
-                sure,
-            )
-        apart = _apart_mm(qform, sform, image.shape[:3])
+        return _doubt(*_codes(header), header.get_qform(), header.get_sform(), image.shape[:3])
     except Exception:  # noqa: BLE001 (a damaged header is named when the image is read)
         return None
-    if codes[0] == codes[1] and apart > FAR_MM:
-        return Doubt(f"qform and sform place the image up to {apart:.0f} mm apart; the sform was believed", True)
-    return None
+
+
+def _codes(header: Any) -> tuple[int, int]:
+    return int(header["qform_code"]), int(header["sform_code"])
+
+
+def _doubt(
+    qcode: int, scode: int, qform: NDArray[np.float64], sform: NDArray[np.float64], shape: Iterable[int]
+) -> Doubt | None:
+    if qcode == scode == 0:
+        return Doubt("qform and sform have code 0: nothing says how the image lies, nor which side is left", False)
+    if 0 in (qcode, scode):
+        return None
+    orders = ["".join(map(str, nib.aff2axcodes(affine))) for affine in (qform, sform)]
+    if orders[0] != orders[1]:
+        sure = _same_side(qform, sform)
+        side = "" if sure else ", so which side is left is not known"
+        return Doubt(f"qform and sform disagree on the orientation ({orders[0]}, {orders[1]}){side}", sure)
+    apart = _apart_mm(qform, sform, shape)
+    far = qcode == scode and apart > FAR_MM
+    return (
+        Doubt(f"qform and sform place the image up to {apart:.0f} mm apart; the sform was believed", True)
+        if far
+        else None
+    )
 
 
 def _same_side(qform: NDArray[np.float64], sform: NDArray[np.float64]) -> bool:
     """Return whether one direction in the image is "to the right" in both, within 45 degrees."""
     right = [np.linalg.inv(affine[:3, :3])[:, 0] for affine in (qform, sform)]  # voxel steps that go to the right
     first, second = (step / np.linalg.norm(step) for step in right)
-    return float(first @ second) > np.cos(np.pi / 4)
+    return bool(first @ second > np.cos(np.pi / 4))
 
 
 def _apart_mm(a: NDArray[np.float64], b: NDArray[np.float64], shape: Iterable[int]) -> float:
@@ -96,8 +105,8 @@ def with_codes_of(image: nib.Nifti1Image, source: Path) -> nib.Nifti1Image:
     if not is_nifti(source):
         return image
     try:
-        header = nib.load(source).header
-        codes = int(header["qform_code"]), int(header["sform_code"])
+        header = cast(nib.Nifti1Image, nib.load(source)).header
+        codes = _codes(header)
         if not np.allclose(header.get_best_affine(), image.affine, atol=1e-3):
             return image
         if codes[1] or codes[0]:

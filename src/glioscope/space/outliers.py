@@ -3,10 +3,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
-TIMES = 20.0
-"""So many times the 99.9th percentile is far out. Contrast in a vessel reaches 4, and of 440 real scans none 11."""
+TIMES = 30.0
+"""So many times the 99th percentile is far out: no tissue, vessel or fluid comes near it."""
 _SAMPLE = 13
 """Every so many voxels are looked at for the percentile; no axis of a scan repeats with it."""
+
+
+def far_out(name: str, image: NDArray[np.float32], limit: float) -> str:
+    """Return in words how many voxels of a sequence lie beyond `highest_plausible`, and the furthest value."""
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(image) > limit
+    count = int(np.count_nonzero(beyond & np.isfinite(image)))
+    furthest = max(image[beyond & np.isfinite(image)], key=abs)
+    voxels = "voxel is" if count == 1 else "voxels are"
+    return f"{name}: {count} {voxels} far beyond all others (up to {furthest:.3g}, where {limit:.3g} is plausible)"
 
 
 def highest_plausible(image: NDArray[np.float32]) -> float | None:
@@ -21,7 +31,7 @@ def highest_plausible(image: NDArray[np.float32]) -> float | None:
     sample = sample[np.isfinite(sample) & (sample > 0)]
     if not sample.size:
         return None
-    limit = TIMES * float(np.percentile(sample, 99.9))
+    limit = TIMES * float(np.percentile(sample, 99))
     if limit == 0:
         return None
     beyond = max(float(np.nanmax(image)), -float(np.nanmin(image))) > limit

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.files import atomic_path, require_file
 from glioscope.space.grid import Grid
+from glioscope.space.headers import with_codes_of
 
 LARGEST_VALUE = 1e18
 """Voxels beyond count as infinite: their squares would not fit float32, and no scanner writes them."""
@@ -224,13 +225,15 @@ def read_labels(file: VolumeFile | Path) -> Volume:
     return Volume(labels, volume.grid)
 
 
-def write_volume(path: Path, data: NDArray[Any], grid: Grid) -> None:
+def write_volume(path: Path, data: NDArray[Any], grid: Grid, *, like: Path | None = None) -> None:
     """Write an array as NIfTI-1 in its own dtype, complete or not at all.
 
     Parameters
     ----------
     data : (i, j, k)
         Must have the grid's shape. Boolean is written as uint8.
+    like : Path, optional
+        A NIfTI file on this grid: its qform, sform and their codes are written as they are there.
 
     Raises
     ------
@@ -246,5 +249,7 @@ def write_volume(path: Path, data: NDArray[Any], grid: Grid) -> None:
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.affine, code=1)
     image.set_qform(grid.affine, code=1)  # the nearest rigid form; sform keeps the exact affine
+    if like is not None:
+        image = with_codes_of(image, like)
     with atomic_path(path) as scratch:
         nib.save(image, scratch)
