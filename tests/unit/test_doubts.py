@@ -12,9 +12,9 @@ from glioscope.cases import check_case, find_cases
 from glioscope.cases.heads import coarse_head, nearly_same
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.quality import check_input
-from glioscope.quality.placing import shifts_mm
+from glioscope.quality.shifts import shifts_mm
 from glioscope.space.grid import Grid
-from glioscope.space.headers import doubt_of, doubts_in_words
+from glioscope.space.orientation import doubt_of, doubts_in_words
 from glioscope.space.outliers import highest_plausible
 from glioscope.space.volumes import write_volume
 from tiny import LPS, tiny_images, write_tiny_case

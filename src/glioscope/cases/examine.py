@@ -17,7 +17,7 @@ from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.labels import LabelScheme, unknown_values
 from glioscope.space.background import foreground
 from glioscope.space.grid import Grid
-from glioscope.space.headers import doubts_in_words
+from glioscope.space.orientation import doubts_in_words
 from glioscope.space.outliers import far_out, highest_plausible
 from glioscope.space.volumes import read_grid
 

@@ -11,7 +11,7 @@ from glioscope.cases import SEQUENCES, LoadedCase
 from glioscope.labels import REGIONS
 from glioscope.prepare.skull import skull_on
 from glioscope.quality.contrast import check_contrast
-from glioscope.quality.placing import SHIFTED_MM, shifts_mm
+from glioscope.quality.shifts import SHIFTED_MM, shifts_mm
 from glioscope.results import Flag
 from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient

@@ -29,7 +29,7 @@ from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRe
 from glioscope.segmentation.logits import FILE as LOGITS
 from glioscope.segmentation.logits import write_logits
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
-from glioscope.space.headers import Doubt, doubts_in_words
+from glioscope.space.orientation import Doubt, doubts_in_words
 from glioscope.space.volumes import read_grid, write_volume
 
 if TYPE_CHECKING:

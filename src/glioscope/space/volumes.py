@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.files import atomic_path, require_file
 from glioscope.space.grid import Grid
-from glioscope.space.headers import with_codes_of
+from glioscope.space.orientation import with_codes_of
 
 LARGEST_VALUE = 1e18
 """Voxels beyond count as infinite: their squares would not fit float32, and no scanner writes them."""
