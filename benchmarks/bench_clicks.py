@@ -1,6 +1,6 @@
 """How far clicks bring a segmentation: a simulated user on cases that the network did not see.
 
-    python benchmarks/bench_clicks.py DATA --model MODEL [--cases 22] [--clicks 10] [--walker 0] [-o FILE.json]
+    python benchmarks/bench_clicks.py DATA --model MODEL [--clicks 10] [--walker 0] [--first 0 --step 1] [-o FILE.json]
 
 DATA is a labelled data set; those of its cases that stand in the model's card as trained on are left out. The user
 clicks where an error is thickest, as people do (not on rims): of all missing or superfluous parts of WT, TC and ET the
@@ -60,12 +60,14 @@ class Error:
     """(i, j, k) distance to the border of the part, from `start` on."""
 
 
-def held_out(data: Path, model: Path, most: int) -> Iterator[tuple[str, Scene, NDArray[np.uint8], NDArray[np.bool_]]]:
+def held_out(
+    data: Path, model: Path, first: int, step: int
+) -> Iterator[tuple[str, Scene, NDArray[np.uint8], NDArray[np.bool_]]]:
     """Yield case, scene, the network's label map and the reference's regions, on the prepared grid of 1 mm."""
     seen = set(read_json(model / "card.json", what="card")["trained_on"])
     spec, engine = read_model(model), load_engine(model)
     config = InferenceConfig(**{**spec.inference, "temperature": spec.temperature})
-    for case in [case for case in find_cases(data) if case.case_id not in seen][:most]:
+    for case in [case for case in find_cases(data) if case.case_id not in seen][first::step]:
         prepared = prepare(load_case(case), spec.preprocessing)
         probabilities = predict_case(engine, prepared, spec.outputs, config)
         regions = regions_from_probabilities(
@@ -208,7 +210,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="of the cases held out")
+    parser.add_argument("--step", type=int, default=1, help="every how many cases from it on")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument(
         "--walker", type=int, default=0, help="clicks of the random walker, which is slow; 0 leaves it out"
@@ -220,7 +223,9 @@ def main() -> None:
     scores: dict[str, list[Any]] = {name: [] for name in methods}
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     cases = []
-    for number, (case_id, scene, labels, reference) in enumerate(held_out(options.data, options.model, options.cases)):
+    for number, (case_id, scene, labels, reference) in enumerate(
+        held_out(options.data, options.model, options.first, options.step)
+    ):
         cases.append(case_id)
         for name in methods:
             clicks = options.walker if name == "walker" else options.clicks

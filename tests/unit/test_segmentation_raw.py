@@ -25,7 +25,8 @@ from glioscope.dicom.scans import RawScan
 from glioscope.errors import CaseError
 from glioscope.labels import SCHEMES, regions_from_labels
 from glioscope.prepare.skull import skull_on
-from glioscope.segmentation import SegmentOptions, find_inputs, rewrite_reports, segment
+from glioscope.results import read_summary
+from glioscope.segmentation import SegmentOptions, correcting, find_inputs, rewrite_reports, segment
 from glioscope.space.grid import Grid
 from glioscope.space.registration import Registration
 from glioscope.space.volumes import Volume, read_labels, read_volume, write_volume
@@ -385,3 +386,35 @@ def test_scans_are_let_go_of(tmp_path: Path, model: Path) -> None:
     scan: RawScan = route.patient.scans["t2f"]
     assert scan.image.strides == (0, 0, 0)
     assert not route.prepared.heads
+
+
+def test_a_corrected_version_has_its_own_grids_and_clinical_files(tmp_path: Path, model: Path) -> None:
+    """Uncorrected labels give what the network's version has; corrected ones give theirs."""
+    source = write_patient(tmp_path / "patient")
+    options = replace(PLAIN, dicom=ALL)
+    segment(source, tmp_path / "out", model=model, options=options)
+    folder = tmp_path / "out" / "patient"
+    summary, labels = read_summary(folder / "summary.json"), read_labels(folder / "segmentation.nii.gz")
+    assert summary.raw is not None
+    written = correcting.write_native(folder, summary.raw, labels, summary.scheme.name, 2)
+    assert {entry.file for entry in written.values()} == {f"native/{code}.v2.nii.gz" for code in NUMBERS}
+    for code, entry in written.items():
+        assert entry.volumes_ml == summary.raw.native[code].volumes_ml
+        assert np.array_equal(read_labels(folder / entry.file).data, read_labels(folder / f"native/{code}.nii.gz").data)
+    correcting.write_clinical(folder, summary, folder / "segmentation.nii.gz", source, 2)
+    first, second = (highdicom.seg.segread(folder / f"dicom/segmentation{mark}.dcm") for mark in ("", ".v2"))
+    assert np.array_equal(first.pixel_array, second.pixel_array)
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert dcmread(folder / "dicom/contours.v2.dcm").Modality == "RTSTRUCT"
+    assert dcmread(folder / "dicom/measurements.v2.dcm").Modality == "SR"
+    write_volume(tmp_path / "empty.nii.gz", np.zeros_like(labels.data), labels.grid)
+    empty = correcting.write_native(folder, summary.raw, read_labels(tmp_path / "empty.nii.gz"), "brats2023", 3)
+    assert set(empty["t1c"].volumes_ml.values()) == {0.0}
+
+
+def test_clinical_files_need_dicom(tmp_path: Path, model: Path) -> None:
+    segment(write_tiny_case(tmp_path), tmp_path / "out", model=model, options=PLAIN)
+    folder = tmp_path / "out" / "BraTS-GLI-00001-000"
+    summary = read_summary(folder / "summary.json")
+    with pytest.raises(CaseError, match="did not come as DICOM"):
+        correcting.write_clinical(folder, summary, folder / "segmentation.nii.gz", tmp_path, 2)

@@ -587,6 +587,27 @@ def test_saving_on_top_of_a_newer_version_is_refused(done: str, client: TestClie
     assert save(client, done, nifti(labels), based_on=3).json()["number"] == 4
 
 
+def test_segmenting_again_puts_versions_by_and_they_come_back(done: str, client: TestClient) -> None:
+    labels = label_map(client, done)
+    labels[0, 0, 0] = 2
+    assert save(client, done, nifti(labels), note="edge").status_code == 201
+    before = client.get(f"/api/cases/{done}").json()
+    assert not before["earlier"]
+    assert client.post(f"/api/cases/{done}/restore").status_code == 409
+    three = {code: place for code, place in before["choice"].items() if code != "t1c"}
+    client.post(f"/api/cases/{done}/start", json={"choice": three, "title": "again"})
+    assert client.post(f"/api/cases/{done}/restore").status_code == 409  # it is waiting
+    work(client)
+    again = client.get(f"/api/cases/{done}").json()
+    assert (again["version"], again["earlier"], again["title"]) == (1, True, "again")
+    back = client.post(f"/api/cases/{done}/restore").json()
+    assert {**back, "earlier": False} == before
+    assert np.array_equal(label_map(client, done, 2), labels)
+    assert client.get(f"/api/cases/{done}/images/t1c.nii.gz").status_code == 200
+    forth = client.post(f"/api/cases/{done}/restore").json()
+    assert (forth["version"], forth["choice"]) == (1, three)
+
+
 def test_a_version_that_changes_nothing_is_none(done: str, client: TestClient) -> None:
     refused = save(client, done, nifti(label_map(client, done)))
     assert refused.status_code == 422

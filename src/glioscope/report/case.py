@@ -82,7 +82,7 @@ def write_case_report(
         "measurements": measurements,
         "names": scene.names,
         "found": found,
-        "sequences": sequence_stills(scene, at, "as read"),
+        "sequences": sequence_stills(scene, at, "aligned, skull off" if summary.raw else "as read"),
         "planes": _planes(scene, at),
         "has_reference": reference is not None,
         "diameter": _diameter_still(scene, measurements),
@@ -91,6 +91,8 @@ def write_case_report(
         "missing": loaded.case.missing,
         "viewer": viewer_data(scene, at, lesions.places, lesions.region),
         "origin": _origin(summary, loaded),
+        "correction": summary.correction,
+        "raw": summary.raw,
         "provenance": flatten({k: v for k, v in as_json(summary).items() if k not in LAID_OUT}),
     }
     write_page(path, "case.html", values)

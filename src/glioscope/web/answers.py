@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from glioscope.web.earlier import has_earlier
 from glioscope.web.service import Service
 from glioscope.web.store import CaseRow, Found, JobRow, VersionRow
 
@@ -61,6 +62,7 @@ class CaseAnswer(BaseModel):
     result: Found = Field(description="Volumes in ml by region, number of quality flags; empty before there are any")
     version: int = Field(description="Newest version of the segmentation; 0 before there is one")
     versions: list[VersionAnswer]
+    earlier: bool = Field(description="The result before this one can be brought back")
     created: float
     finished: float | None
     work: WorkAnswer | None
@@ -194,6 +196,7 @@ def case_answer(service: Service, row: CaseRow) -> CaseAnswer:
         result=row.result,
         version=row.version,
         versions=[version_answer(service, row.key, version) for version in service.store.versions(row.key)],
+        earlier=has_earlier(service.store, row.key),
         created=row.created,
         finished=row.finished,
         work=_work(service, row),

@@ -122,6 +122,12 @@ def start(service: Desk, key: Key, wanted: Start) -> CaseAnswer:
     return case_answer(service, row)
 
 
+@router.post("/api/cases/{key}/restore", responses={**_LATER, 409: {"model": Problem}})
+def restore(service: Desk, key: Key) -> CaseAnswer:
+    """Bring back the result before the last segmentation, with all its versions; the present one is put by."""
+    return case_answer(service, service.restore(key))
+
+
 @router.delete("/api/cases/{key}", status_code=204, responses=_LATER)
 def delete(service: Desk, key: Key) -> None:
     """Delete a case and all its files."""
@@ -198,12 +204,16 @@ def summary(service: Desk, key: Key, version: Version = None) -> Response:
 
 
 @router.get("/api/cases/{key}/files/{name:path}", responses=_LATER)
-def file(service: Desk, key: Key, name: str) -> Response:
-    """What else was written, by its name in the summary's outputs: DICOM files, labels on the scans' own grids."""
-    case_id, _ = _versioned(service, key, 1)
-    if name not in results.read_summary(service.store, key, 1).outputs:
-        raise HTTPException(404, "there is no such file")
-    path = results.result_folder(service.store, key) / name
+def file(service: Desk, key: Key, name: str, version: Annotated[int, Query(ge=1)] = 1) -> Response:
+    """What else was written, by its name in the summary's outputs: DICOM files, labels on the scans' own grids.
+
+    DICOM files of a corrected version (dicom/segmentation.v2.dcm) are made when they are first asked for.
+    """
+    case_id, number = _versioned(service, key, version)
+    try:
+        path = service.clinical_file(key, number, name)
+    except KeyError:
+        raise HTTPException(404, "there is no such file") from None
     return FileResponse(path, media_type="application/octet-stream", filename=f"{case_id}_{path.name}")
 
 

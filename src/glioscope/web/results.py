@@ -30,8 +30,10 @@ from glioscope.measure import measure
 from glioscope.report import write_case_report
 from glioscope.results import CaseSummary, Flag, write_summary
 from glioscope.results import read_summary as read
+from glioscope.results.preparation import NativeMap
 from glioscope.results.summary import CorrectionRecord
 from glioscope.segmentation.clicks import eight_bits
+from glioscope.segmentation.correcting import write_native
 from glioscope.space.background import foreground
 from glioscope.space.grid import Box, Grid, bounding_box, cut, paste
 from glioscope.space.volumes import Volume, VolumeFile, read_labels, read_volume, write_volume
@@ -218,19 +220,29 @@ def save_version(store: Store, row: CaseRow, sent: Correction) -> tuple[VersionR
             raise CaseError(f"the segmentation: is the same as version {based_on}, so no version was made of it")
         write_volume(folder / segmentation, labels, before.grid)
         try:
+            native = _native(folder, summary, Volume(labels, before.grid), number)
             made = replace(
                 _corrected(store, row.key, summary, labels, before.grid, scheme),
-                outputs={segmentation: sha256_of(folder / segmentation)},
+                raw=summary.raw and replace(summary.raw, native=native),
+                outputs={
+                    segmentation: sha256_of(folder / segmentation),
+                    **{entry.file: entry.sha256 for entry in native.values()},
+                },
                 correction=CorrectionRecord(version=number, based_on=based_on, changed_voxels=changed, note=note),
             )
             write_summary(folder / record, made)
             version = VersionRow(number=number, based_on=based_on, note=note, changed=changed, created=time.time())
             store.add_version(row.key, version, result_of(made))
         except BaseException:
-            for name in (segmentation, record):
-                (folder / name).unlink(missing_ok=True)
+            for path in (folder / segmentation, folder / record, *folder.glob(f"native/*.v{number}.nii.gz")):
+                path.unlink(missing_ok=True)
             raise
         return version, made
+
+
+def _native(folder: Path, summary: CaseSummary, labels: Volume, version: int) -> Mapping[str, NativeMap]:
+    """Write a corrected version on the grids of raw scans, if it comes from such."""
+    return write_native(folder, summary.raw, labels, summary.scheme.name, version) if summary.raw else {}
 
 
 def _corrected_summary(store: Store, key: str, sent: Correction, newest: int) -> CaseSummary:

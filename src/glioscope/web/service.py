@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,10 +21,13 @@ from starlette.requests import Request
 from glioscope.cases import SEQUENCES
 from glioscope.errors import CaseError, GlioscopeError
 from glioscope.files import NIFTI_SUFFIXES, link_or_copy, nifti_suffix, read_json
+from glioscope.machine.process import Limits, ProcessFailedError, run_process
 from glioscope.report.style import SEQUENCE_NAMES
 from glioscope.segmentation.clicks import Click
+from glioscope.segmentation.correcting import marked
+from glioscope.segmentation.records import CLINICAL
 from glioscope.space.volumes import VolumeFile, read_labels, read_volume, write_volume
-from glioscope.web import results
+from glioscope.web import earlier, results
 from glioscope.web.doubt import Runs, Scenes, refined
 from glioscope.web.jobs import Runner, Step
 from glioscope.web.recognise import Proposal, case_id_of, dicom_source, recognise, scheme_of
@@ -52,6 +56,7 @@ class Service:
         self._uploads = asyncio.Semaphore(4)
         self.guessing = asyncio.Lock()
         self._scenes = Scenes(self.store)
+        self._making = threading.Lock()
 
     def start(self) -> None:
         """Begin to work through the queue."""
@@ -174,9 +179,7 @@ class Service:
         if row.kind == "dicom":
             raw = True
         shown = readable(title) if title else row.title
-        for name in ("output", "case", "view", "versions"):
-            shutil.rmtree(self.store.folder(key) / name, ignore_errors=True)
-        self.store.forget_versions(key)
+        earlier.put_by(self.store, row)
         self.store.queue(
             key,
             "segment",
@@ -188,6 +191,21 @@ class Service:
             case_id=case_id_of(shown or row.title),
         )
         self.runner.wake()
+        return self.case(key)
+
+    def restore(self, key: str) -> CaseRow:
+        """Bring back the result that a case had before it was segmented anew; what it has now is put by instead.
+
+        Raises
+        ------
+        NotNowError
+            It is waiting or under way, or there is nothing to bring back.
+        """
+        row = self.case(key)
+        if row.state in ("queued", "running", "reading"):
+            raise NotNowError("this case is waiting or under way; wait until it is done")
+        if not earlier.bring_back(self.store, row):
+            raise NotNowError("this case has no earlier result")
         return self.case(key)
 
     def remove(self, key: str) -> None:
@@ -243,6 +261,34 @@ class Service:
     def content(self, key: str, version: int) -> str:
         """Return the mark of what a version is: see `results.content_of`."""
         return results.content_of(results.read_summary(self.store, key, version), version)
+
+    def clinical_file(self, key: str, version: int, name: str) -> Path:
+        """Return a DICOM file of a version; those of a corrected one are made at the first call.
+
+        Raises
+        ------
+        KeyError
+            The version has no such file.
+        CaseError
+            It cannot be made.
+        """
+        folder = results.result_folder(self.store, key)
+        summary = results.read_summary(self.store, key, version)
+        if name in summary.outputs:
+            return folder / name
+        kinds = {marked(kind, version) for kind in CLINICAL.values()}
+        if name not in kinds or summary.raw is None or "dicom" not in summary.raw.inputs:
+            raise KeyError(name)
+        with self._making:
+            if not (folder / name).is_file():
+                source = dicom_source(self.store.folder(key) / "input")
+                arguments = ("-m", "glioscope.web.clinical", str(folder), str(source), str(version))
+                limits = Limits(seconds=self.config.job_seconds, resident_bytes=self.config.job_bytes)
+                try:
+                    run_process(arguments, folder, limits)
+                except ProcessFailedError as error:
+                    raise CaseError(f"the DICOM files of version {version} cannot be made: {error}") from error
+        return folder / name
 
     def compare(self, key: str, earlier: str) -> None:
         """Queue a comparison of a case with an earlier scan of the same patient.

@@ -88,6 +88,7 @@ async function update(one) {
     show(state);
     if (state === "review" || state === "failed") review(one);
     if (state === "failed") $("failure").textContent = one.message;
+    for (const button of [$("restore"), $("restore-failed")]) button.hidden = !one.earlier;
     if (state === "done" && viewer) location.reload();
     else if (state === "done") {
       const { open } = await import("./editor.js");
@@ -109,14 +110,28 @@ async function look() {
 }
 
 $("review").addEventListener("submit", start);
+$("back").addEventListener("click", () => location.reload());
+$("restore-failed").addEventListener("click", () => $("restore").click());
+$("restore").addEventListener("click", async () => {
+  if (viewer?.unsaved && !confirm("Your changes are not saved. Leave them?")) return;
+  try {
+    await ask(`/api/cases/${key}/restore`, { method: "POST" });
+    viewer?.close();
+    location.reload();
+  } catch (error) {
+    $("server-note").textContent = error.message;
+  }
+});
 for (const button of document.querySelectorAll("[data-act=again]")) {
   button.addEventListener("click", async () => {
     const one = await ask(`/api/cases/${key}`);
-    if (one.state === "done" && one.version > 1 && !confirm("Segmenting again discards the corrected versions. Go on?")) return;
+    if (viewer?.unsaved && !confirm("Your changes are not saved. Leave them?")) return;
     state = "review";
     viewer?.close();
     show("review");
     review(one);
+    $("back").hidden = one.state !== "done";
+    $("review-note").textContent = one.version > 1 ? "The corrected versions are put by when you segment again; they can be brought back." : "";
   });
 }
 for (const button of document.querySelectorAll("[data-act=delete]")) {

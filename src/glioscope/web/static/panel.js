@@ -54,8 +54,9 @@ export class Panel {
     $("see-report").href = `${path}/report.html${query}`;
     const written = Object.keys(editor.summary.outputs || {});
     const link = (name, text) => make("li", {}, make("a", { href: `${path}/files/${name}${query}` }, text));
-    const ending = (name) => name.replace(/\.v\d+(?=\.)/, "");
-    $("dicom-files").replaceChildren(...written.filter((name) => ending(name) in FILES).map((name) => link(name, FILES[ending(name)])));
+    const marked = (name) => (editor.version === 1 ? name : name.replace(/\./, `.v${editor.version}.`));
+    const clinical = Object.keys(FILES).filter((name) => written.includes(name) || (editor.version > 1 && editor.summary.raw?.inputs?.dicom));
+    $("dicom-files").replaceChildren(...clinical.map((name) => link(marked(name), FILES[name])));
     const native = written.filter((name) => name.startsWith("native/"));
     $("native-files").replaceChildren(...native.map((name) => link(name, NAMES[name.slice(7, 10)] || name)));
     $("native").hidden = !native.length;
