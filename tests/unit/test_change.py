@@ -168,6 +168,8 @@ def test_another_brain_is_flagged(dates: dict[str, Made], tmp_path: Path) -> Non
     assert codes["other-name"] == codes["other-model"] == "warning"
     assert found.response.doubtful
     assert found.flags[0].severity == "error"
+    for answer in (found.response.by_diameters, found.response.by_volume):
+        assert (answer.code, "differ too much for one person's" in answer.reason) == ("NE", True)
 
 
 def test_names_that_differ_weigh_little_where_the_brains_match(dates: dict[str, Made], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from glioscope.cases import SEQUENCES, Case, LoadedCase
 from glioscope.errors import GeometryError
 from glioscope.labels import scheme_named
 from glioscope.quality import check_input, check_output, margin, uncertainty
+from glioscope.quality.inputs import not_measurable
 from glioscope.results import Flag
 from glioscope.results.stored import as_json
 from glioscope.space.grid import Grid
@@ -252,3 +253,16 @@ def test_uncertainty_by_hand() -> None:
 
 def test_flag_as_json() -> None:
     assert as_json(Flag("empty", "warning", "none")) == {"code": "empty", "severity": "warning", "message": "none"}
+
+
+def test_a_region_that_the_card_rates_too_low_is_not_measurable() -> None:
+    card = {
+        "subsets": [
+            {"sequences": ["t1n", "t1c", "t2w", "t2f"], "WT": 0.9, "TC": 0.7, "ET": 0.7},
+            {"sequences": ["t1n", "t2w"], "WT": 0.8, "TC": 0.4, "ET": 0.07},
+        ]
+    }
+    assert not_measurable(["t2w", "t1n"], card) == {"ET": 0.07}
+    assert not_measurable(["t1n", "t1c", "t2w", "t2f"], card) == {}
+    assert not_measurable(["t2f"], card) == {}
+    assert not_measurable(["t2f"], None) == {}

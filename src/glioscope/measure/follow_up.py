@@ -7,7 +7,7 @@ Volumes and diameters never come from interpolated labels; only the maps do.
 """
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def change(
         alignment=alignment.record,
         regions=_regions(measured, regions, now.labels.grid),
         enhancing=found,
-        response=_response(found, measured, doubtful=any(flag.severity == "error" for flag in flags)),
+        response=_response(found, measured, flags),
         flags=flags,
         map_values=MAP_VALUES,
         versions=versions(),
@@ -228,11 +228,13 @@ def _share_inside(group: Group, before: Visit, matrix: NDArray[np.float64]) -> f
     return float(np.isin(values, before.scheme.regions["WT"]).sum() / len(points))
 
 
-def _response(found: Enhancing, measured: Mapping[Date, Measurements], *, doubtful: bool) -> Response:
-    """Return RANO's category by diameters and by volume, each with its rule."""
+def _response(found: Enhancing, measured: Mapping[Date, Measurements], flags: Sequence[Flag]) -> Response:
+    """Return RANO's category by diameters and by volume, with its rule; none where two people may be meant."""
     volumes = Both(**{date: measured[date].volumes_ml["ET"] for date in DATES})
     by_diameters = rano.category(_sizes(found, found.sum_of_products_mm2), rano.BY_DIAMETERS)
     by_volume = rano.category(_sizes(found, volumes), rano.BY_VOLUME)
+    if any(flag.code == "other-brain" for flag in flags):
+        by_diameters, by_volume = (rano.not_judged(by_diameters), rano.not_judged(by_volume))
     return Response(
         by_diameters=by_diameters,
         by_volume=by_volume,
@@ -241,7 +243,7 @@ def _response(found: Enhancing, measured: Mapping[Date, Measurements], *, doubtf
         not_judged=rano.NOT_JUDGED,
         not_known=rano.NOT_KNOWN,
         source=rano.SOURCE,
-        doubtful=doubtful,
+        doubtful=any(flag.severity == "error" for flag in flags),
     )
 
 

@@ -5,7 +5,7 @@ what is not, stands in the texts below and goes into every output: whoever reads
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glioscope.results import Diameters, Measurable
 from glioscope.results.change import Category, Code
@@ -154,6 +154,12 @@ def category(sizes: Sizes, rule: Rule) -> Category:
         growth_percent=rule.growth_percent,
         loss_percent=rule.loss_percent,
     )
+
+
+def not_judged(found: Category) -> Category:
+    """Return a category withheld: the two scans may not be of one person."""
+    reason = "the aligned brains differ too much for one person's; make sure that they are before reading sizes"
+    return replace(found, code="NE", name=NAMES["NE"], reason=reason)
 
 
 def _decide(sizes: Sizes, rule: Rule, change: float | None) -> tuple[Code, str]:

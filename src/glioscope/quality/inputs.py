@@ -1,7 +1,7 @@
 """Flags on a case before anything is computed from it."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,19 @@ def check_input(loaded: LoadedCase, *, card: Mapping[str, Any] | None = None) ->
     found += _placing(images, loaded.grid)
     found += check_contrast(images, masks, judge_order=not skull)
     return tuple(found)
+
+
+NOT_MEASURABLE = 0.4
+"""Mean Dice on the card below which a region's size is not told: without T1 with contrast ET stays below it."""
+
+
+def not_measurable(sequences: Iterable[str], card: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the regions that a network finds too badly from these sequences to be measured, with their mean Dice."""
+    here = set(sequences)
+    for row in (card or {}).get("subsets") or ():
+        if set(row["sequences"]) == here:
+            return {region: float(row[region]) for region in REGIONS if row.get(region, 1.0) < NOT_MEASURABLE}
+    return {}
 
 
 def _missing(loaded: LoadedCase, card: Mapping[str, Any] | None) -> Iterator[Flag]:

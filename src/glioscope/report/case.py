@@ -92,6 +92,7 @@ def write_case_report(
         "viewer": viewer_data(scene, at, lesions.places, lesions.region),
         "origin": _origin(summary, loaded),
         "correction": summary.correction,
+        "not_measurable": summary.not_measurable,
         "raw": summary.raw,
         "provenance": flatten({k: v for k, v in as_json(summary).items() if k not in LAID_OUT}),
     }

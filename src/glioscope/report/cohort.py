@@ -79,7 +79,7 @@ def _row(folder: Path, path: Path, summary: CaseSummary | RunError) -> CohortRow
         case_id=summary.case_id,
         rank=min((SEVERITIES.index(flag.severity) for flag in summary.flags), default=len(SEVERITIES)),
         flags=summary.flags,
-        volumes=summary.measurements.volumes_ml,
+        volumes=summary.measurable_ml,
         diameters=summary.measurements.diameters,
         seconds=summary.total_seconds if summary.seconds else None,
         link=report.relative_to(folder).as_posix() if report.is_file() else None,

@@ -142,8 +142,16 @@ class CaseSummary(Stored):
     """File below the case's folder to its SHA-256."""
     seconds: Mapping[str, float] = optional(dict)
     """Step to wall-clock seconds; not of a correction."""
+    not_measurable: Mapping[str, float] = optional(dict)
+    """Region to the network's mean Dice with these sequences, where that is too low for its sizes to mean anything."""
     correction: CorrectionRecord | None = optional()
     """Of a version that a person corrected."""
+
+    @property
+    def measurable_ml(self) -> dict[str, float]:
+        """Volumes of the regions that can be measured with these sequences."""
+        volumes = self.measurements.volumes_ml
+        return {name: volume for name, volume in volumes.items() if name not in self.not_measurable}
 
     @property
     def total_seconds(self) -> float:

@@ -23,6 +23,7 @@ from glioscope.model import ModelSpec
 from glioscope.prepare.preprocessing import PreparedCase, prepare, restore
 from glioscope.prepare.skull import skull_on
 from glioscope.quality import check_input, check_output, uncertainty
+from glioscope.quality.inputs import not_measurable
 from glioscope.results import CaseSummary, DicomFiles, Flag, InputFile, Measurements, usable_summary, write_summary
 from glioscope.results.preparation import RawOrigin
 from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRecord, ProcessorRecord, SchemeRecord
@@ -298,6 +299,7 @@ def _summary(
         inputs=inputs,
         raw=origin,
         missing_sequences=tuple(ready.loaded.case.missing),
+        not_measurable=not_measurable(ready.loaded.images, work.card),
         grid=GridRecord(shape=grid.shape, spacing_mm=grid.spacing_mm, orientation=grid.orientation),
         scheme=SchemeRecord(name=scheme.name, labels={str(v): tissue for v, tissue in scheme.meanings.items()}),
         model=work.model,

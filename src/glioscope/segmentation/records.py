@@ -53,7 +53,7 @@ class Brief:
     """
 
     volumes_ml: Mapping[str, float]
-    """Region to millilitres."""
+    """Region to millilitres, of those that can be measured with the sequences at hand."""
     flags: tuple[Flag, ...]
     seconds: float
     """Wall clock of the whole case."""
@@ -76,7 +76,7 @@ class CaseOutcome:
     @classmethod
     def of(cls, summary: CaseSummary, status: Status) -> Self:
         """Return the outcome of a case that has a summary."""
-        brief = Brief(volumes_ml=summary.measurements.volumes_ml, flags=summary.flags, seconds=summary.total_seconds)
+        brief = Brief(volumes_ml=summary.measurable_ml, flags=summary.flags, seconds=summary.total_seconds)
         return cls(case_id=summary.case_id, status=status, brief=brief, summary=summary)
 
 

@@ -86,7 +86,7 @@ def content_of(summary: CaseSummary, version: int) -> str:
 
 def result_of(summary: CaseSummary) -> Found:
     """Return what the list of cases shows of a summary."""
-    volumes = summary.measurements.volumes_ml
+    volumes = summary.measurable_ml
     return Found(
         volumes_ml={name: volumes[name] for name in REGIONS if name in volumes},
         flags=sum(flag.severity != "info" for flag in summary.flags),
@@ -355,7 +355,7 @@ def measurements_csv(summaries: Mapping[tuple[str, str, int], CaseSummary]) -> s
                 "case": key,
                 "title": _cell(title),
                 "version": version,
-                **{f"{name}_ml": found.volumes_ml.get(name, "") for name in REGIONS},
+                **{f"{name}_ml": summary.measurable_ml.get(name, "") for name in REGIONS},
                 "longest_mm": diameters.longest_mm if diameters else "",
                 "perpendicular_mm": diameters.perpendicular_mm if diameters else "",
                 "product_mm2": diameters.product_mm2 if diameters else "",

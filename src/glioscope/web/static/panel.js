@@ -67,11 +67,15 @@ export class Panel {
   facts() {
     const { measurements, flags } = this.editor.summary;
     const volumes = measurements.volumes_ml || {};
+    const unsure = this.editor.summary.not_measurable || {};
+    const withWhat = this.editor.summary.missing_sequences.includes("t1c") ? "without T1 with contrast" : "with these sequences";
     const rows = Object.entries(volumes).filter(([name]) => name in REGIONS).map(([name, ml]) =>
       make("div", { class: `fact ${name}` }, make("dt", {}, make("i", { class: `swatch ${name}` }), `${name}, ${REGIONS[name][0]}`),
-        make("dd", {}, make("b", { id: `ml-${name}` }, number(ml)), make("small", {}, " ml"))));
+        name in unsure
+          ? make("dd", { class: "unsure" }, make("small", {}, `not measurable ${withWhat}`), make("span", { class: "below" }, `mean Dice ${number(unsure[name], 2)} with these sequences`))
+          : make("dd", {}, make("b", { id: `ml-${name}` }, number(ml)), make("small", {}, " ml"))));
     const { diameters, side } = measurements;
-    if (diameters) {
+    if (diameters && !(diameters.region in unsure)) {
       rows.push(make("div", { class: "fact" }, make("dt", {}, `Diameters, ${diameters.region}`),
         make("dd", {}, `${number(diameters.longest_mm, 0)} × ${number(diameters.perpendicular_mm, 0)}`, make("small", {}, " mm"))));
     }
