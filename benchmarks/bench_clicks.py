@@ -84,13 +84,14 @@ def held_out(
         yield case.case_id, scene, labels_from_regions(regions, SCHEME), prepared.reference
 
 
-def thickest_error(regions: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Error | None:
+def thickest_error(regions: NDArray[np.bool_], reference: NDArray[np.bool_], brain: NDArray[np.bool_]) -> Error | None:
     """Return the thickest of all errors, or None where none is worth a click."""
     best = None
     for region in range(3):
         for missing in (True, False):
             mine, truth = regions[region], reference[region]
-            parts = cc3d.connected_components(truth & ~mine if missing else mine & ~truth, connectivity=6)
+            wrong = (truth & ~mine if missing else mine & ~truth) & brain
+            parts = cc3d.connected_components(wrong, connectivity=6)
             found = cc3d.statistics(parts)
             for part in np.argsort(-found["voxel_counts"][1:])[:6] + 1 if parts.any() else ():
                 if found["voxel_counts"][part] < LEAST:
@@ -164,10 +165,11 @@ def session(
 ) -> tuple[list[list[float]], list[float]]:
     """Return the Dice before and after each click of one user on one case, and the seconds of each."""
     rng = np.random.default_rng(seed)
+    brain = np.logical_or.reduce([image > 0 for image in scene.images.values()])
     scores: list[list[float]] = [dice(regions_from_labels(labels, SCHEME), reference)]
     seconds: list[float] = []
     for _ in range(clicks):
-        error = thickest_error(regions_from_labels(labels, SCHEME), reference)
+        error = thickest_error(regions_from_labels(labels, SCHEME), reference, brain)
         if error is None:
             scores.append(scores[-1])
             continue
