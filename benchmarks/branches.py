@@ -27,14 +27,14 @@ from glioscope.cases import load_case, scan_cases
 from glioscope.evaluation.tables import bootstrap_interval, subject_weights
 from glioscope.files import read_json, write_json
 from glioscope.labels import REGIONS
-from glioscope.machine import has_bf16, provenance
+from glioscope.machine import processor, provenance
 from glioscope.model.network import NetworkConfig, build
 from glioscope.prepare.preprocessing import PreprocessingConfig, load_prepared, prepare, save_prepared
 from glioscope.runs import Run
 from glioscope.training import FoldFiles, FoldSettings, Stage, TrainingConfig, train_fold
 from glioscope.training.augment import AugmentConfig
 from glioscope.training.losses import LossConfig
-from glioscope.training.samples import Samples, at_stage, padded
+from glioscope.training.samples import Samples, averaged, padded
 from glioscope.training.steps import forward
 
 FOLD = 0
@@ -124,12 +124,12 @@ class Held:
     known: tuple[str, ...]
 
 
-def held_cases(prepared: Path, names: Sequence[str], stage: Stage) -> dict[str, Held]:
+def held_cases(prepared: Path, names: Sequence[str], factor: int) -> dict[str, Held]:
     """Read the cases to be scored, once for all rows."""
     found = {}
     for name in names:
         case = load_prepared(prepared, name)
-        image, regions = at_stage(case, stage, torch.device("cpu"))
+        image, regions = averaged(case, factor, torch.device("cpu"))
         shape = padded(image.shape[1:], NetworkConfig().divisor)
         pad = [part for n, m in zip(image.shape[:0:-1], shape[::-1], strict=True) for part in (0, m - n)]
         presence = torch.tensor(case.presence, dtype=torch.float32)[None]
@@ -141,7 +141,7 @@ def scores(network: nn.Module, cases: Mapping[str, Held]) -> dict[str, list[floa
     """Return Dice of each region by case, over the whole brain; 1 where both are empty, None where it is not known."""
     found: dict[str, list[float | None]] = {}
     device = next(network.parameters()).device
-    precision = "bf16" if device.type == "cuda" or has_bf16() else "fp32"
+    precision = "bf16" if device.type == "cuda" or processor().has_bf16 else "fp32"
     with torch.inference_mode():
         for name, case in cases.items():
             logits = forward(network, case.image.to(device), case.presence.to(device), precision, deep=False)[0][0]
@@ -232,7 +232,7 @@ def main() -> None:
     counts = {"trained": [len(part.train), len(taught)], "held_out": [len(part.validation), len(held)]}
     about = {"base_steps": base["step"], "steps": options.steps, "spacing_mm": options.spacing, "rate": options.rate}
     print(json.dumps({**about, **counts}), flush=True)
-    judged = held_cases(out / "prepared", [*part.validation, *held], Stage(spacing_mm=options.spacing))
+    judged = held_cases(out / "prepared", [*part.validation, *held], options.spacing)
     read_once()
     results: dict[str, dict[str, Any]] = {}
     for name, seed in [("base", 0), *((name, seed) for seed in options.seeds for name in options.rows)]:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.errors import LabelError
+from glioscope.errors import ConfigError, LabelError
 
 REGIONS = ("WT", "TC", "ET")
 """Order of the region axis everywhere: whole tumour, tumour core, enhancing tumour."""
@@ -222,6 +222,90 @@ def regions_from_labels(
     for row, name in enumerate(names):
         table[row, list(scheme.regions[name])] = True
     return np.take(table, labels, axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionsConfig:
+    """Which regions a network learns, and what the numbers of references and results mean."""
+
+    names: tuple[str, ...] = REGIONS
+    """Outermost first. Others than WT, TC and ET need a `scheme` that has them."""
+    scheme: str = ""
+    """Label scheme of every reference and of results; empty: told by each reference, and by the year of each input."""
+
+    def __post_init__(self) -> None:
+        if not self.scheme:
+            if self.names != REGIONS:
+                raise ConfigError(
+                    f"regions.names is {', '.join(self.names) or 'empty'}, and nothing says which labels make them; "
+                    f'name the label scheme, as in regions.scheme = "brats2024" (one of {", ".join(SCHEMES)})'
+                )
+            return
+        if self.scheme not in SCHEMES:
+            raise ConfigError(f"regions.scheme is '{self.scheme}'; choose one of {', '.join(SCHEMES)}")
+        scheme = SCHEMES[self.scheme]
+        if unknown := [name for name in self.names if name not in scheme.regions]:
+            raise ConfigError(
+                f"regions.names has {', '.join(unknown)}; scheme '{self.scheme}' has {', '.join(scheme.regions)}"
+            )
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ConfigError(f"regions.names is {list(self.names)}; name at least one region, and each once")
+        own_labels(scheme, self.names)  # refuses what could not be written
+
+    @property
+    def inside(self) -> tuple[tuple[int, ...], ...]:
+        """For each region the places, in `names`, of the regions that lie inside it."""
+        if not self.scheme:
+            return ((1, 2), (2,), ())
+        values = [set(SCHEMES[self.scheme].regions[name]) for name in self.names]
+        return tuple(tuple(n for n, other in enumerate(values) if other < own) for own in values)
+
+
+GLIOMA = RegionsConfig()
+"""WT, TC and ET, in the scheme of each file's year."""
+
+
+def own_labels(scheme: LabelScheme, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the label that stands for each region where no region inside it does.
+
+    Raises
+    ------
+    ConfigError
+        Two regions overlap without one holding the other, or an outer one comes before an inner one; or the labels of a
+        region cannot be told apart by the regions named.
+    """
+    values = {name: set(scheme.regions[name]) for name in names}
+    own = []
+    for place, name in enumerate(names):
+        for other in names[:place]:
+            shared = values[name] & values[other]
+            if shared and not values[name] < values[other]:
+                raise ConfigError(
+                    f"regions {other} and {name} of scheme '{scheme.name}' share label {min(shared)}; regions must be "
+                    "nested or apart, the outer one named first"
+                )
+        left = values[name] - set().union(*(v for n, v in values.items() if v < values[name]))
+        if len(left) != 1:
+            raise ConfigError(
+                f"region {name} of scheme '{scheme.name}' stands for labels {sorted(values[name])}, of which the "
+                f"regions named leave it {len(left)}; one is needed: name the regions inside it, or fewer of them"
+            )
+        own.append(left.pop())
+    return tuple(own)
+
+
+def painted(regions: NDArray[np.bool_], learnt: RegionsConfig) -> NDArray[np.uint8]:
+    """Return the label map of regions of a scheme that was named; where two overlap, the one named later wins.
+
+    Parameters
+    ----------
+    regions : (r, i, j, k) bool
+        In the order of ``learnt.names``.
+    """
+    labels = np.zeros(regions.shape[1:], np.uint8)
+    for region, value in zip(regions, own_labels(scheme_named(learnt.scheme), learnt.names), strict=True):
+        labels[region] = value
+    return labels
 
 
 def labels_from_regions(regions: NDArray[np.bool_], scheme: LabelScheme) -> NDArray[np.uint8]:

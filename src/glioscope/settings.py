@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glioscope.errors import ConfigError
 
-TABLES = ("preprocessing", "network", "augment", "loss", "training", "inference")
+TABLES = ("regions", "preprocessing", "network", "augment", "loss", "training", "inference")
 """Tables of a configuration file, one per room that has settings."""
 
 Config = dict[str, dict[str, object]]

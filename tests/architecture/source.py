@@ -15,7 +15,7 @@ ROOMS = (
 )
 """A room imports only rooms to its left."""
 
-TORCH_MODULES = ("model/network", "training/*", "experiment/train", "experiment/demo")
+TORCH_MODULES = ("model/network", "training/*", "experiment/train", "experiment/dealing", "experiment/demo")
 """Only these need torch; all else works without it."""
 
 

@@ -29,13 +29,18 @@ PRESENT = np.ones(4, bool)
         ({"overlap": 1.0}, "inference.overlap is 1.0; it must be at least 0 and below 1"),
         ({"mirror_axes": (3,)}, "inference.mirror_axes is"),
         ({"temperature": (1.0, 0.0, 1.0)}, "inference.temperature is"),
-        ({"thresholds": (0.5, 0.5)}, "inference.thresholds is"),
         ({"thresholds": (0.5, 0.5, 1.0)}, "inference.thresholds is"),
     ],
 )
 def test_settings_are_checked(settings, message) -> None:
     with pytest.raises(ConfigError, match=message):
         InferenceConfig(**settings)
+
+
+def test_each_region_has_its_numbers() -> None:
+    assert InferenceConfig().of(2).thresholds == (0.5, 0.5)
+    with pytest.raises(ConfigError, match=r"inference.thresholds has 2 numbers for 3 regions; give one for each"):
+        InferenceConfig(thresholds=(0.5, 0.5)).of(3)
 
 
 def test_an_image_that_fits_is_one_tile_around_it() -> None:

@@ -152,7 +152,9 @@ def test_what_a_partial_reference_holds_of_other_regions_changes_nothing(tmp_pat
 def facts(*, wt: float = 30, tc: float = 20, et: float = 10, known=("WT", "TC", "ET"), shape=(140, 170, 140), size=50):
     volumes = {"WT": wt, "TC": tc, "ET": et}
     box = Box((10, 10, 10), (10 + size,) * 3)
-    return PreparedFacts(known=known, volumes_ml={n: volumes[n] for n in known}, tumour=box, shape=shape)
+    return PreparedFacts(
+        names=("WT", "TC", "ET"), known=known, volumes_ml={n: volumes[n] for n in known}, tumour=box, shape=shape
+    )
 
 
 def test_hard_cases_have_a_small_or_faint_core() -> None:

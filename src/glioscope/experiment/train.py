@@ -8,9 +8,9 @@ the path that `segment` takes, and hands them to `evaluation`.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +18,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from glioscope.cases import Case, Fold, load_case, make_folds, make_split, scan_cases, with_scheme, with_subjects
+from glioscope.cases import Case, Fold, load_case, scan_cases, with_scheme, with_subjects
 from glioscope.cases.known import require_one_kind
 from glioscope.errors import CaseError, ConfigError, GlioscopeError, RunError
+from glioscope.experiment.dealing import deal
 from glioscope.files import atomic_path, read_json, sha256_of, write_json
-from glioscope.inference import export_openvino, trained_weights
-from glioscope.labels import REGIONS
+from glioscope.inference import InferenceConfig, export_openvino, trained_weights
+from glioscope.labels import REGIONS, RegionsConfig
 from glioscope.machine import provenance
 from glioscope.machine.progress import OnProgress, silent
 from glioscope.model import ModelSpec, read_model, write_model
@@ -151,12 +152,14 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None,
             f"network.sequences is {rooms.network.sequences} but preprocessing.sequences names "
             f"{len(preprocessing.sequences)}; they must agree"
         )
-    cases = _labelled_cases(dataset, _scheme_of(run, options), options.subjects)
-    partial = _partly_known(cases, rooms.network)
+    scheme = _scheme_of(run, options, rooms.regions)
+    cases = _labelled_cases(dataset, scheme, options.subjects)
+    partial = _partly_known(cases, rooms)
+    _check_inference(chosen, rooms.regions)
     if not options.resume:
         record = {**provenance(), "dataset": str(dataset), "cases": _checksums(cases)}
         record["schemes"] = {case.case_id: case.scheme for case in cases}
-        record["scheme"] = options.scheme
+        record["scheme"] = scheme
         record["subjects"] = {case.case_id: case.subject_id for case in cases}
         if partial:
             record["known_regions"] = {case_id: list(known) for case_id, known in partial.items()}
@@ -164,22 +167,37 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None,
             record["initial"] = _origin(initial)
         write_json(run.folder / "record.json", record)
         run.write_config(options.config, chosen)  # last: its presence says that there is a run to resume
-    volumes_ml = _prepare_all(cases, preprocessing, run.prepared, progress)
+    volumes_ml = _prepare_all(cases, (preprocessing, rooms.regions), run.prepared, progress)
     ready = [c for c in cases if c.case_id in volumes_ml]
-    _deal(run, ready, options.fold, rooms.training, volumes_ml)
+    deal(run, ready, options.fold, rooms.training, volumes_ml)
 
 
 def fold_settings(config: Config) -> FoldSettings:
     """Return the settings of the rooms that train, checked."""
     preprocessing = settings(PreprocessingConfig, config, "preprocessing")
+    regions = settings(RegionsConfig, config, "regions")
     return FoldSettings(
-        network=settings(NetworkConfig, config, "network"),
+        network=_network_of(config, regions),
         augment=settings(AugmentConfig, config, "augment"),
         loss=settings(LossConfig, config, "loss"),
         training=settings(TrainingConfig, config, "training"),
         sequences=preprocessing.sequences,
         spacing_mm=preprocessing.spacing_mm,
+        regions=regions,
     )
+
+
+def _network_of(config: Config, regions: RegionsConfig) -> NetworkConfig:
+    """Return the network's settings, with as many inputs and outputs as there are sequences and regions."""
+    network = settings(NetworkConfig, config, "network")
+    if regions.names != REGIONS and network.outputs == "labels":
+        raise ConfigError(
+            "network.outputs is 'labels', which stands for background, NCR, ED and ET; other regions need 'regions'"
+        )
+    sequences = network.sequences
+    if "sequences" not in config.get("network", {}):
+        sequences = len(settings(PreprocessingConfig, config, "preprocessing").sequences)
+    return replace(network, regions=len(regions.names), sequences=sequences)
 
 
 def _initial_place(run: Run, options: TrainOptions) -> Path | None:
@@ -228,8 +246,14 @@ def _warn_of_leaks(index: int, part: Fold, seen: frozenset[str]) -> None:
         )
 
 
-def _scheme_of(run: Run, options: TrainOptions) -> str | None:
-    """Return the scheme that the user named, now or when the run began."""
+def _scheme_of(run: Run, options: TrainOptions, regions: RegionsConfig) -> str | None:
+    """Return the scheme that the user named, now or when the run began, in the command or the configuration."""
+    if regions.scheme:
+        if options.scheme not in (None, regions.scheme):
+            raise ConfigError(
+                f"--scheme is {options.scheme} but regions.scheme is {regions.scheme}; leave --scheme away, or name one"
+            )
+        return regions.scheme
     if options.resume and options.scheme is None:
         named: str | None = read_json(run.folder / "record.json", what="run").get("scheme")
         return named
@@ -251,14 +275,19 @@ def _labelled_cases(dataset: Path, scheme: str | None, subjects: Path | str | No
         return list(with_scheme(labelled, scheme=scheme, each=pool.map))
 
 
-def _partly_known(cases: Sequence[Case], network: NetworkConfig) -> dict[str, tuple[str, ...]]:
+def _check_inference(config: Config, regions: RegionsConfig) -> None:
+    """Refuse, before anything is trained, an inference table that cannot be of these regions."""
+    settings(InferenceConfig, config, "inference").of(len(regions.names))
+
+
+def _partly_known(cases: Sequence[Case], rooms: FoldSettings) -> dict[str, tuple[str, ...]]:
     """Return the regions known of each case that does not know all, and say how many there are."""
-    require_one_kind({case.case_id: case.known for case in cases}, REGIONS)
+    require_one_kind({case.case_id: case.known for case in cases}, rooms.regions.names)
     partial = {case.case_id: case.known for case in cases if case.known is not None}
     if not partial:
         return partial
     first, known = next(iter(partial.items()))
-    if network.outputs == "labels":
+    if rooms.network.outputs == "labels":
         raise ConfigError(
             f"case {first}: its reference knows {', '.join(known)} alone, and a label needs every region; leave such "
             "cases out, or train with --set network.outputs=regions"
@@ -277,7 +306,7 @@ def _checksums(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
 
 
 def _prepare_all(
-    cases: Sequence[Case], config: PreprocessingConfig, folder: Path, progress: OnProgress
+    cases: Sequence[Case], how: tuple[PreprocessingConfig, RegionsConfig], folder: Path, progress: OnProgress
 ) -> dict[str, float]:
     """Prepare what is not prepared yet; return whole-tumour volume by case id. A bad case is logged and left out."""
     volumes_ml: dict[str, float] = {}
@@ -285,8 +314,8 @@ def _prepare_all(
     def one(case: Case) -> float | None:
         try:
             if not (folder / f"{case.case_id}.json").is_file():
-                save_prepared(folder, prepare(load_case(case), config))
-            return prepared_facts(folder, case.case_id).volumes_ml.get(REGIONS[0], 0.0)
+                save_prepared(folder, prepare(load_case(case), how[0], regions=how[1]))
+            return prepared_facts(folder, case.case_id).volumes_ml.get(how[1].names[0], 0.0)
         except RunError:
             raise
         except GlioscopeError as error:
@@ -303,35 +332,6 @@ def _prepare_all(
     return volumes_ml
 
 
-def _deal(
-    run: Run,
-    cases: Sequence[Case],
-    fold: int | Literal["all", "none"],
-    training: TrainingConfig,
-    volumes_ml: Mapping[str, float],
-) -> None:
-    """Write down which case is in which fold, unless an earlier start of this run did.
-
-    Cases of which only some regions are known could not be scored: each fold trains on them, but on none of a subject
-    that it holds out.
-    """
-    if fold == "none":
-        run.write_folds([Fold(tuple(sorted(c.case_id for c in cases)), ())])
-    elif not run.folds_file.is_file():
-        partial = [case for case in cases if case.known is not None]
-        kept = _without_test(run, [case for case in cases if case.known is None], training, volumes_ml)
-        folds = make_folds(kept, count=training.folds, seed=training.seed, volumes_ml=volumes_ml)
-        subject = {case.case_id: case.subject_id for case in cases}
-        tested = {subject[case_id] for case_id in run.test_cases()}
-        run.write_folds([_with_partial(part, partial, subject, tested) for part in folds])
-
-
-def _with_partial(part: Fold, partial: Sequence[Case], subject: Mapping[str, str], tested: set[str]) -> Fold:
-    away = tested | {subject[case_id] for case_id in part.validation}
-    more = (case.case_id for case in partial if case.subject_id not in away)
-    return Fold(tuple(sorted((*part.train, *more))), part.validation)
-
-
 def _parts(run: Run, fold: int | Literal["all", "none"]) -> list[tuple[int, Fold]]:
     folds = run.folds()
     if isinstance(fold, str):  # all of them, or the only one
@@ -339,17 +339,6 @@ def _parts(run: Run, fold: int | Literal["all", "none"]) -> list[tuple[int, Fold
     if not 0 <= fold < len(folds):
         raise ConfigError(f"fold {fold} does not exist; the run has folds 0 to {len(folds) - 1}")
     return [(fold, folds[fold])]
-
-
-def _without_test(
-    run: Run, cases: Sequence[Case], training: TrainingConfig, volumes_ml: Mapping[str, float]
-) -> Sequence[Case]:
-    """Set the test part aside, write it down, and return the other cases."""
-    if training.test_share == 0:
-        return cases
-    split = make_split(cases, validation=0.0, test=training.test_share, seed=training.seed, volumes_ml=volumes_ml)
-    write_json(run.test_file, list(split["test"]))
-    return [case for case in cases if case.case_id not in split["test"]]
 
 
 def export_run_model(
@@ -373,6 +362,7 @@ def export_run_model(
         divisor=rooms.network.divisor,
         network=asdict(rooms.network),
         preprocessing=settings(PreprocessingConfig, config, "preprocessing"),
+        regions=rooms.regions,
         inference=config["inference"],
         record={
             **provenance(),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from glioscope.errors import ModelError
 from glioscope.files import atomic_path
 from glioscope.inference.engines import OpenVinoEngine, TorchEngine, first_line, import_torch, weights_of
+from glioscope.labels import REGIONS
 from glioscope.model import read_model, write_model
 
 if TYPE_CHECKING:
@@ -183,15 +184,23 @@ Model = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 """Anything that turns an image (c, i, j, k) and its presence (c,) into logits (r, i, j, k)."""
 
 
-def parity(first: Model, second: Model, cases: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
+def parity(
+    first: Model,
+    second: Model,
+    cases: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    *,
+    regions: int = len(REGIONS),
+) -> float:
     """Return the share of voxels at which two models decide alike, the least over the cases.
 
-    A decision is the sign of each of three region logits, or the greatest of four label logits.
+    A decision is the sign of each region logit, or the greatest of four label logits.
 
     Parameters
     ----------
     cases : iterable of (image (c, i, j, k), presence (c,))
         Real or synthetic cases; on noise alone an untrained network decides nothing.
+    regions : int
+        How many a network of region outputs gives.
 
     Returns
     -------
@@ -200,7 +209,7 @@ def parity(first: Model, second: Model, cases: Iterable[tuple[NDArray[np.float32
     """
     shares = [1.0]
     for image, presence in cases:
-        one, two = _decisions(first(image, presence)), _decisions(second(image, presence))
+        one, two = (_decisions(model(image, presence), regions) for model in (first, second))
         shares.append(float((one == two).all(axis=0).mean()))
     return min(shares)
 
@@ -233,7 +242,9 @@ def export_model(source: Path, output: Path, cases: Iterable[tuple[NDArray[np.fl
     export_openvino(trained.network, output, sequences=len(spec.sequences))
     with atomic_path(output / "weights.safetensors") as scratch:
         shutil.copyfile(source / "weights.safetensors", scratch)
-    agreement = parity(OpenVinoEngine(output / "network.xml", precision="fp32"), trained, cases)
+    agreement = parity(
+        OpenVinoEngine(output / "network.xml", precision="fp32"), trained, cases, regions=len(spec.regions.names)
+    )
     if agreement < PARITY:
         raise ModelError(
             f"{output}: OpenVINO agrees with torch on {agreement:.4%} of voxels; {PARITY:.1%} is needed. "
@@ -244,5 +255,5 @@ def export_model(source: Path, output: Path, cases: Iterable[tuple[NDArray[np.fl
     return agreement
 
 
-def _decisions(logits: NDArray[np.float32]) -> NDArray[Any]:
-    return logits > 0 if len(logits) == 3 else logits.argmax(axis=0)[None]
+def _decisions(logits: NDArray[np.float32], regions: int) -> NDArray[Any]:
+    return logits > 0 if len(logits) == regions else logits.argmax(axis=0)[None]

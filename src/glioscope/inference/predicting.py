@@ -10,7 +10,7 @@ of `segmentation`.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations, product
 from typing import Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import ConfigError, ModelError
-from glioscope.labels import REGIONS
+from glioscope.labels import GLIOMA, REGIONS, RegionsConfig
 from glioscope.prepare.preprocessing import PreparedCase
 from glioscope.space.grid import Box, Shape3, bounding_box, cut, paste
 
@@ -45,13 +45,15 @@ class InferenceConfig:
     """Share of a tile that its neighbour sees too."""
     mirror_axes: tuple[int, ...] = ()
     """Axes to average mirror images over: 0 is left-right. Each axis doubles the time."""
-    temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Logits of WT, TC, ET are divided by these, so that probabilities are calibrated; for labels the first holds."""
-    thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Probability of WT, TC, ET from which a voxel belongs to the region (not for labels: there the greatest wins)."""
-    minimum_lesion_ml: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    temperature: tuple[float, ...] = ()
+    """Logits of WT, TC, ET (or the regions learnt) are divided by these, so that probabilities are calibrated; for
+    labels the first holds. Empty: 1 each."""
+    thresholds: tuple[float, ...] = ()
+    """Probability of WT, TC, ET from which a voxel belongs to the region (not for labels: there the greatest wins).
+    Empty: 0.5 each."""
+    minimum_lesion_ml: tuple[float, ...] = ()
     """Connected parts of WT, TC, ET below these volumes are removed: of WT to background, of TC to oedema, of ET to
-    core. So little of a region is more often a vessel or a false alarm than tumour."""
+    core. So little of a region is more often a vessel or a false alarm than tumour. Empty: none."""
 
     def __post_init__(self) -> None:
         if self.divisor < 1 or any(n < 1 or n % self.divisor for n in self.patch):
@@ -60,14 +62,35 @@ class InferenceConfig:
             raise ConfigError(f"inference.overlap is {self.overlap}; it must be at least 0 and below 1")
         if not set(self.mirror_axes) <= {0, 1, 2}:
             raise ConfigError(f"inference.mirror_axes is {self.mirror_axes}; choose from 0, 1, 2")
-        if len(self.temperature) != 3 or min(self.temperature) <= 0:
-            raise ConfigError(f"inference.temperature is {self.temperature}; three numbers above 0 are needed")
-        if len(self.minimum_lesion_ml) != 3 or min(self.minimum_lesion_ml) < 0:
-            raise ConfigError(
-                f"inference.minimum_lesion_ml is {self.minimum_lesion_ml}; three volumes, WT, TC, ET, from 0 are needed"
-            )
-        if len(self.thresholds) != 3 or not all(0 < t < 1 for t in self.thresholds):
-            raise ConfigError(f"inference.thresholds is {self.thresholds}; three numbers between 0 and 1 are needed")
+        if any(t <= 0 for t in self.temperature):
+            raise ConfigError(f"inference.temperature is {self.temperature}; numbers above 0 are needed")
+        if any(ml < 0 for ml in self.minimum_lesion_ml):
+            raise ConfigError(f"inference.minimum_lesion_ml is {self.minimum_lesion_ml}; volumes from 0 are needed")
+        if not all(0 < t < 1 for t in self.thresholds):
+            raise ConfigError(f"inference.thresholds is {self.thresholds}; numbers between 0 and 1 are needed")
+
+    def of(self, regions: int) -> "InferenceConfig":
+        """Return the settings with one temperature, threshold and smallest part for each region.
+
+        Raises
+        ------
+        ConfigError
+            As many are given as there are other regions.
+        """
+
+        def each(name: str, values: tuple[float, ...], usual: float) -> tuple[float, ...]:
+            if values and len(values) != regions:
+                raise ConfigError(
+                    f"inference.{name} has {len(values)} numbers for {regions} regions; give one for each, in order"
+                )
+            return values or (usual,) * regions
+
+        return replace(
+            self,
+            temperature=each("temperature", self.temperature, 1.0),
+            thresholds=each("thresholds", self.thresholds, 0.5),
+            minimum_lesion_ml=each("minimum_lesion_ml", self.minimum_lesion_ml, 0.0),
+        )
 
 
 def tiles(shape: Shape3, config: InferenceConfig) -> tuple[Box, ...]:
@@ -151,9 +174,9 @@ def _mirrored(
 
 
 def predict_case(
-    model: Model, prepared: PreparedCase, outputs: Outputs, config: InferenceConfig
+    model: Model, prepared: PreparedCase, outputs: Outputs, config: InferenceConfig, *, regions: int = len(REGIONS)
 ) -> NDArray[np.float32]:
-    """Return the probabilities of WT, TC and ET on the prepared grid.
+    """Return the probabilities of WT, TC and ET, or of the regions learnt, on the prepared grid.
 
     Parameters
     ----------
@@ -161,10 +184,12 @@ def predict_case(
         An engine, or any callable of its signature.
     outputs : str
         What the model's logits stand for.
+    regions : int
+        How many it gives.
 
     Returns
     -------
-    (3, i, j, k) float32
+    (r, i, j, k) float32
         In [0, 1]. From label logits WT is 1 − background, TC is NCR + ET.
 
     Raises
@@ -173,18 +198,18 @@ def predict_case(
         The logits have the wrong number of channels or the wrong shape, or are not numbers.
     """
     logits = predict_logits(model, prepared.image, prepared.presence, config)
-    wanted = 3 if outputs == "regions" else 4
+    wanted = regions if outputs == "regions" else 4
     if len(logits) != wanted:
         raise ModelError(f"model returned {len(logits)} channels; outputs '{outputs}' have {wanted}. Check model.json.")
     if not np.isfinite(logits.sum(dtype=np.float64)):  # NaN or infinity anywhere shows in the sum
         raise ModelError(f"case {prepared.case_id}: the model returned NaN or infinity; try --precision fp32")
-    return probabilities_from_logits(logits, outputs, config.temperature)
+    return probabilities_from_logits(logits, outputs, config.of(regions).temperature)
 
 
 def probabilities_from_logits(
     logits: NDArray[np.float32], outputs: Outputs, temperature: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> NDArray[np.float32]:
-    """Return probabilities of WT, TC, ET (3, i, j, k) of region logits (3, …) or label logits (4, …)."""
+    """Return probabilities (r, i, j, k) of region logits (r, …), or of WT, TC, ET of label logits (4, …)."""
     if outputs == "regions":
         scaled = logits / -np.asarray(temperature, np.float32)[:, None, None, None]
         with np.errstate(over="ignore"):  # exp may reach infinity, and 1 / (1 + infinity) is 0 as due
@@ -199,7 +224,12 @@ def probabilities_from_logits(
 
 
 def regions_from_probabilities(
-    probabilities: NDArray[np.float32], config: InferenceConfig, *, voxel_ml: float, outputs: Outputs = "regions"
+    probabilities: NDArray[np.float32],
+    config: InferenceConfig,
+    *,
+    voxel_ml: float,
+    outputs: Outputs = "regions",
+    learnt: RegionsConfig = GLIOMA,
 ) -> NDArray[np.bool_]:
     """Return WT, TC, ET as masks, nested: ET within TC within WT.
 
@@ -212,27 +242,30 @@ def regions_from_probabilities(
         Of WT, TC, ET.
     voxel_ml : float
         Volume of a voxel: the smallest sizes are volumes, so that they hold at any spacing.
+    learnt : RegionsConfig
+        What the regions are, if not WT, TC and ET.
 
     Returns
     -------
     (3, i, j, k) bool
         All False where nothing reaches a threshold.
     """
+    config = config.of(len(probabilities))
     if outputs == "labels":
         whole, core, enhancing = probabilities
         winner = np.stack([1 - whole, core - enhancing, whole - core, enhancing]).argmax(axis=0)
         regions = np.stack([winner > 0, (winner == 1) | (winner == 3), winner == 3])
     else:
         regions = probabilities >= np.asarray(config.thresholds, np.float32)[:, None, None, None]
-        regions[1] |= regions[2]
-        regions[0] |= regions[1]
+        for number in reversed(range(len(regions))):
+            for inner in learnt.inside[number]:
+                regions[number] |= regions[inner]
     for number, smallest_ml in enumerate(config.minimum_lesion_ml):
         smallest = math.ceil(smallest_ml / voxel_ml - 1e-6)  # voxels; 0.5 / 0.001 is not quite 500
         if smallest > 1 and regions[number].any():
             box = bounding_box(regions[number])  # a tumour's, far smaller than a brain's
             kept = cc3d.dust(cut(regions[number], box), threshold=smallest, connectivity=26) > 0
-            regions[number:] &= paste(kept, box, regions.shape[1:])  # what lies inside a removed part goes with it
+            kept = paste(kept, box, regions.shape[1:])
+            for place in (number, *learnt.inside[number]):  # what lies inside a removed part goes with it
+                regions[place] &= kept
     return regions
-
-
-assert REGIONS == ("WT", "TC", "ET")  # the channel order that this module writes out

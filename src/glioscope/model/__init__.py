@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glioscope.errors import ModelError
 from glioscope.files import sha256_of, write_json
+from glioscope.labels import RegionsConfig
 from glioscope.prepare.preprocessing import PreprocessingConfig
 from glioscope.runs import Run
 
@@ -35,8 +36,10 @@ class ModelSpec:
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     inference: dict[str, Any] = field(default_factory=dict)
     """The inference table: patch, overlap, thresholds."""
-    temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Logits of WT, TC, ET are divided by these, so that probabilities are calibrated."""
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    """What the logits of `regions` stand for, and the labels of results."""
+    temperature: tuple[float, ...] = ()
+    """Logits of WT, TC, ET (or the regions learnt) are divided by these, so that probabilities are calibrated."""
     record: dict[str, Any] = field(default_factory=dict)
     """Provenance: data, steps, seed, versions."""
 
@@ -75,10 +78,11 @@ def read_ensemble(folders: Sequence[Path]) -> ModelSpec:
     """
     specs = [read_model(folder) for folder in folders]
     for folder, spec in zip(folders[1:], specs[1:], strict=True):
-        if (spec.preprocessing, spec.outputs, spec.divisor) != (
+        if (spec.preprocessing, spec.outputs, spec.divisor, spec.regions) != (
             specs[0].preprocessing,
             specs[0].outputs,
             specs[0].divisor,
+            specs[0].regions,
         ):
             raise ModelError(f"{folder}: takes or gives something else than {folders[0]}; an ensemble is of one kind")
     return specs[0]

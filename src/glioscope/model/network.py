@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from glioscope.errors import ConfigError
+from glioscope.labels import REGIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class NetworkConfig:
     """Input channels."""
     outputs: Literal["regions", "labels"] = "regions"
     """`regions`: WT, TC, ET, each with its own sigmoid; `labels`: softmax over background, NCR, ED, ET."""
+    regions: int = len(REGIONS)
+    """Regions that are learnt; a training takes it from its table `regions`."""
     widths: tuple[int, ...] = ()
     """Channels from the finest level to the coarsest; empty takes 32, 64, 128, 256. Those of `original` are fixed."""
     blocks: tuple[int, ...] = ()
@@ -48,7 +51,7 @@ class NetworkConfig:
     @property
     def output_channels(self) -> int:
         """Channels of the logits."""
-        return 3 if self.outputs == "regions" else 4
+        return self.regions if self.outputs == "regions" else 4
 
     @property
     def divisor(self) -> int:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,16 @@ from glioscope.cases import SEQUENCES, Case, LoadedCase, scheme_of_reference
 from glioscope.cases.known import require_known
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.files import atomic_path
-from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, regions_from_labels, scheme_named
+from glioscope.labels import (
+    GLIOMA,
+    REGIONS,
+    LabelScheme,
+    RegionsConfig,
+    labels_from_regions,
+    painted,
+    regions_from_labels,
+    scheme_named,
+)
 from glioscope.space.background import foreground
 from glioscope.space.grid import MAX_RESAMPLED_VOXELS, Box, Grid, bounding_box, cut, paste, reorient
 from glioscope.space.outliers import highest_plausible
@@ -75,12 +84,20 @@ class PreparedCase:
     native: Grid
     """Of the files."""
     reference: NDArray[np.bool_] | None = None
-    """(3, i, j, k) WT, TC, ET on `grid`, or None."""
+    """(r, i, j, k) WT, TC, ET, or the regions learnt, on `grid`; or None."""
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    """What the reference's regions are."""
     known: tuple[str, ...] = REGIONS
     """Regions that the reference knows; what `reference` holds of the others means nothing."""
 
 
-def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelScheme | None = None) -> PreparedCase:
+def prepare(
+    loaded: LoadedCase,
+    config: PreprocessingConfig,
+    *,
+    scheme: LabelScheme | None = None,
+    regions: RegionsConfig = GLIOMA,
+) -> PreparedCase:
     """Bring a case to the network's grid and intensities.
 
     Parameters
@@ -88,7 +105,10 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
     loaded : LoadedCase
         Any storage order, any spacing; NaN and infinite voxels count as background (0).
     scheme : LabelScheme, optional
-        Of the reference; by default the case's own; else told by its names and values, see `scheme_of_reference`.
+        Of the reference; by default that of `regions`, or the case's own; else told by its names and values, see
+        `scheme_of_reference`.
+    regions : RegionsConfig, optional
+        Which regions of the reference are wanted.
 
     Raises
     ------
@@ -123,17 +143,18 @@ def prepare(loaded: LoadedCase, config: PreprocessingConfig, *, scheme: LabelSch
         box=box,
         whole=whole,
         native=loaded.grid,
-        reference=_prepare_reference(loaded, whole, box, scheme),
-        known=_known(loaded.case),
+        reference=_prepare_reference(loaded, whole, box, scheme, regions),
+        regions=regions,
+        known=_known(loaded.case, regions.names),
     )
 
 
-def _known(case: Case) -> tuple[str, ...]:
+def _known(case: Case, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the regions that a case's reference knows, outermost first."""
     if case.known is None:
-        return REGIONS
-    require_known(case.known, REGIONS)
-    return tuple(name for name in REGIONS if name in case.known)
+        return names
+    require_known(case.known, names)
+    return tuple(name for name in names if name in case.known)
 
 
 def _scan(loaded: LoadedCase, name: str, whole: Grid) -> NDArray[np.float32]:
@@ -156,16 +177,19 @@ def _scan(loaded: LoadedCase, name: str, whole: Grid) -> NDArray[np.float32]:
 
 
 def _prepare_reference(
-    loaded: LoadedCase, whole: Grid, box: Box, scheme: LabelScheme | None
+    loaded: LoadedCase, whole: Grid, box: Box, scheme: LabelScheme | None, learnt: RegionsConfig
 ) -> NDArray[np.bool_] | None:
     if loaded.reference is None:
         return None
     case = loaded.case
     if scheme is None:
-        values = np.unique(loaded.reference).tolist()
-        scheme = scheme_of_reference(case, values, subject=f"case {case.case_id}: reference")
+        if learnt.scheme:
+            scheme = scheme_named(learnt.scheme)
+        else:
+            values = np.unique(loaded.reference).tolist()
+            scheme = scheme_of_reference(case, values, subject=f"case {case.case_id}: reference")
     try:
-        regions = regions_from_labels(loaded.reference, scheme)
+        regions = regions_from_labels(loaded.reference, scheme, names=learnt.names)
     except LabelError as error:
         raise LabelError(f"case {case.case_id}: {error}") from error
     return np.stack([cut(_to_network_grid(region, loaded.grid, whole, nearest=True), box) for region in regions])
@@ -249,7 +273,10 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
     with atomic_path(folder / f"{prepared.case_id}.npy") as scratch, scratch.open("wb") as file:
         np.save(file, prepared.image.astype(np.float16))
     if prepared.reference is not None:
-        labels = labels_from_regions(prepared.reference, scheme_named(CACHE_SCHEME))
+        if prepared.regions.scheme:
+            labels = painted(prepared.reference, prepared.regions)
+        else:
+            labels = labels_from_regions(prepared.reference, scheme_named(CACHE_SCHEME))
         with atomic_path(folder / f"{prepared.case_id}.labels.npy") as scratch, scratch.open("wb") as file:
             np.save(file, labels)
     record = {
@@ -258,6 +285,7 @@ def save_prepared(folder: Path, prepared: PreparedCase) -> None:
         "whole": prepared.whole.as_dict(),
         "native": prepared.native.as_dict(),
         "has_reference": prepared.reference is not None,
+        "regions": {"names": prepared.regions.names, "scheme": prepared.regions.scheme},
         "known": prepared.known,
     }
     with atomic_path(folder / f"{prepared.case_id}.json") as scratch:  # last: its presence says that all is there
@@ -274,16 +302,25 @@ def _reading(folder: Path, case_id: str) -> Iterator[None]:
         ) from error
 
 
-def _read_reference(folder: Path, case_id: str) -> NDArray[np.bool_]:
-    return regions_from_labels(np.load(folder / f"{case_id}.labels.npy"), scheme_named(CACHE_SCHEME))
+def _read_reference(folder: Path, case_id: str, learnt: RegionsConfig) -> NDArray[np.bool_]:
+    labels = np.load(folder / f"{case_id}.labels.npy")
+    return regions_from_labels(labels, scheme_named(learnt.scheme or CACHE_SCHEME), names=learnt.names)
+
+
+def _regions_in(record: Mapping[str, Any]) -> RegionsConfig:
+    """Return what a prepared case's record says of its regions; those made before this was recorded have WT, TC, ET."""
+    found = record.get("regions", {})
+    return RegionsConfig(names=tuple(found.get("names", REGIONS)), scheme=found.get("scheme", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedFacts:
     """What training needs to know of a prepared case before it reads an image."""
 
+    names: tuple[str, ...]
+    """Regions that are learnt."""
     known: tuple[str, ...]
-    """Regions that its reference knows."""
+    """Those that its reference knows."""
     volumes_ml: Mapping[str, float]
     """By region known."""
     tumour: Box | None
@@ -294,7 +331,7 @@ class PreparedFacts:
     @property
     def complete(self) -> bool:
         """Whether the reference knows every region."""
-        return self.known == REGIONS
+        return self.known == self.names
 
 
 def prepared_facts(folder: Path, case_id: str) -> PreparedFacts:
@@ -307,13 +344,15 @@ def prepared_facts(folder: Path, case_id: str) -> PreparedFacts:
     """
     with _reading(folder, case_id):
         record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
-        reference = _read_reference(folder, case_id)
+        learnt = _regions_in(record)
+        reference = _read_reference(folder, case_id, learnt)
     ml = Grid.from_dict(record["whole"]).voxel_volume_ml
-    known = _known_in(record)
-    outermost = reference[REGIONS.index(known[0])]
+    known, names = _known_in(record), learnt.names
+    outermost = reference[names.index(known[0])]
     return PreparedFacts(
+        names=names,
         known=known,
-        volumes_ml={name: int(reference[REGIONS.index(name)].sum()) * ml for name in known},
+        volumes_ml={name: int(reference[names.index(name)].sum()) * ml for name in known},
         tumour=bounding_box(outermost) if outermost.any() else None,
         shape=outermost.shape,
     )
@@ -321,7 +360,7 @@ def prepared_facts(folder: Path, case_id: str) -> PreparedFacts:
 
 def _known_in(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the regions that a prepared case's record calls known; those made before this was recorded know all."""
-    return tuple(record.get("known", REGIONS))
+    return tuple(record.get("known", _regions_in(record).names))
 
 
 def load_prepared(folder: Path, case_id: str) -> PreparedCase:
@@ -335,7 +374,8 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
     with _reading(folder, case_id):
         record = json.loads((folder / f"{case_id}.json").read_text(encoding="utf-8"))
         image = np.load(folder / f"{case_id}.npy").astype(np.float32)
-        reference = _read_reference(folder, case_id) if record["has_reference"] else None
+        learnt = _regions_in(record)
+        reference = _read_reference(folder, case_id, learnt) if record["has_reference"] else None
     whole = Grid.from_dict(record["whole"])
     box = Box(tuple(record["box"][0]), tuple(record["box"][1]))
     return PreparedCase(
@@ -348,5 +388,6 @@ def load_prepared(folder: Path, case_id: str) -> PreparedCase:
         whole=whole,
         native=Grid.from_dict(record["native"]),
         reference=reference,
+        regions=learnt,
         known=_known_in(record),
     )

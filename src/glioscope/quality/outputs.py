@@ -1,6 +1,6 @@
 """Flags on a segmentation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cc3d
 import numpy as np
@@ -29,6 +29,7 @@ def check_output(
     *,
     scheme: LabelScheme,
     probabilities: NDArray[np.floating] | None = None,
+    names: Sequence[str] = REGIONS,
     brain: NDArray[np.bool_] | None = None,
 ) -> tuple[Flag, ...]:
     """Return what is odd about a segmentation.
@@ -37,8 +38,10 @@ def check_output(
     ----------
     labels : (i, j, k) integer
         In `scheme`, on `grid`.
-    probabilities : (3, i, j, k) float, optional
-        Of WT, TC and ET on the same grid, or on any one grid of their own: only their own agreement is judged.
+    probabilities : (r, i, j, k) float, optional
+        On the same grid, or on any one grid of their own: only their own agreement is judged.
+    names : sequence of str
+        What the probabilities are of.
     brain : (i, j, k) bool, optional
         On `grid`.
 
@@ -61,7 +64,7 @@ def check_output(
             text = "no enhancing tumour was found: right in many low-grade gliomas, else check t1c"
             flags.append(Flag("no-enhancing-tumour", "info", text))
     if probabilities is not None:
-        flags += _confidence(probabilities)
+        flags += _confidence(probabilities, names)
     return tuple(flags)
 
 
@@ -86,9 +89,9 @@ def _size(whole: NDArray[np.bool_], voxels: int, grid: Grid, brain: NDArray[np.b
         yield Flag("outside-brain", "error", f"{outside:.0%} of the tumour lies outside the brain")
 
 
-def _confidence(probabilities: NDArray[np.floating]) -> Iterator[Flag]:
+def _confidence(probabilities: NDArray[np.floating], names: Sequence[str]) -> Iterator[Flag]:
     """Flag regions whose voxels the network is, on average, unsure of, and regions it nearly saw."""
-    for name, p in zip(REGIONS, probabilities, strict=True):
+    for name, p in zip(names, probabilities, strict=True):
         inside = p[p >= 0.5]
         if inside.size and (mean := float(inside.mean(dtype=np.float64))) < LOW_CONFIDENCE:
             yield Flag(

@@ -105,7 +105,7 @@ def _pair(axis: Axes, history: Columns, train: str, validation: str, *, title: s
 
 def _dice_panel(axis: Axes, history: Columns) -> None:
     _line(axis, history, "train_dice", "training, mean", TRAINING)
-    for region in ("WT", "TC", "ET"):
+    for region in (column.removeprefix("val_dice_") for column in history if column.startswith("val_dice_")):
         _line(axis, history, f"val_dice_{region}", f"validation {region}", ink_of(region), smooth=False)
     _line(axis, history, "val_dice", "validation, mean", TEXT, smooth=False)
     axis.set_title("Dice", loc="left", color=TEXT, fontsize=11, fontweight="bold")

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from glioscope.cases import LoadedCase
-from glioscope.labels import REGIONS, LabelScheme
+from glioscope.labels import LabelScheme
 from glioscope.prepare.preprocessing import PreparedCase
 from glioscope.report.style import SEQUENCE_NAMES, colour_of, rgb
 from glioscope.space.background import foreground
@@ -98,8 +98,8 @@ def scene_of_prepared(
     ----------
     sequences : sequence of str
         Sequence code of each channel.
-    prediction : (3, i, j, k) bool, optional
-        WT, TC, ET on the prepared grid. The case's reference is the scene's reference.
+    prediction : (r, i, j, k) bool, optional
+        The regions learnt, on the prepared grid. The case's reference is the scene's reference.
     """
 
     def shown(array: NDArray[Any]) -> NDArray[Any]:
@@ -121,7 +121,7 @@ def scene_of_prepared(
             for name, channel, there in zip(sequences, prepared.image, prepared.presence, strict=True)
             if there
         },
-        names=REGIONS,
+        names=prepared.regions.names,
         codes=np.zeros(shown(prepared.brain).shape, np.uint8) if guess is None else guess,
         reference=coded(prepared.reference),
     )

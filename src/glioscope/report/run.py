@@ -60,7 +60,7 @@ def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
         raise RunError(f"{run_folder}: has no fold_*/history.csv; 'glioscope train' writes it")
     other = None if beside is None else _beside(run_folder, beside)
     config = read_record(run_folder / "config.json")
-    sequences = _sequences(config)
+    sequences, names = _sequences(config), _region_names(config)
     page = run_folder / "report.html"
     write_page(
         page,
@@ -68,12 +68,12 @@ def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
         {
             "title": f"{run_folder.resolve().name}: training",
             "name": run_folder.resolve().name,
-            "folds": [_fold(fold, sequences) for fold in folds],
+            "folds": [_fold(fold, sequences, names) for fold in folds],
             "prepared": _prepared_rows(run_folder / "prepared", sequences),
             "predictions": _prediction_rows(run_folder, folds, sequences),
             "scores": [score_charts(path) for path in sorted(run_folder.rglob("cases.csv"))[:6]],
             "beside": other,
-            "names": ("WT", "TC", "ET"),
+            "names": names,
             "config": flatten(config),
             "record": flatten({k: v for k, v in read_record(run_folder / "record.json").items() if k != "cases"}),
         },
@@ -118,14 +118,20 @@ def _sequences(config: dict[str, object]) -> tuple[str, ...]:
     return SEQUENCES
 
 
-def _fold(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
+def _region_names(config: dict[str, object]) -> tuple[str, ...]:
+    table = config.get("settings")
+    regions = table.get("regions") if isinstance(table, dict) else None
+    return tuple(regions.get("names", REGIONS)) if isinstance(regions, dict) else REGIONS
+
+
+def _fold(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> dict[str, object]:
     """Return curves, the best validation and samples over epochs of one fold."""
     history = read_history(folder / "history.csv")
     best = None
     dice = history.get("val_dice")
     if dice is not None and np.isfinite(dice).any():
         row = int(np.nanargmax(dice))
-        names = ("step", "val_dice", "val_dice_WT", "val_dice_TC", "val_dice_ET", "val_accuracy", "val_loss")
+        names = ("step", "val_dice", *(f"val_dice_{name}" for name in regions), "val_accuracy", "val_loss")
         best = {name: float(history[name][row]) for name in names if name in history}
     seconds = history.get("seconds")
     return {
@@ -134,11 +140,11 @@ def _fold(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
         "best": best,
         "minutes": float(np.nanmax(seconds)) / 60 if seconds is not None and np.isfinite(seconds).any() else None,
         "steps": int(np.nanmax(history["step"])) if "step" in history and history["step"].size else 0,
-        "moments": [_moments(case, sequences) for case in sorted((folder / "samples").glob("*/"))],
+        "moments": [_moments(case, sequences, regions) for case in sorted((folder / "samples").glob("*/"))],
     }
 
 
-def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
+def _moments(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> dict[str, object]:
     """Return one slice of a validated case: the image, the reference, and what the network drew step after step."""
     found: dict[int, Glimpse] = {}
     for file in folder.glob("*.npz"):
@@ -147,7 +153,7 @@ def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
     steps = sorted(found)
     if len(steps) > SHOWN_MOMENTS:
         steps = [steps[i] for i in np.linspace(0, len(steps) - 1, SHOWN_MOMENTS).round().astype(int)]
-    scenes = {step: _scene_of_glimpse(found[step], sequences) for step in steps}
+    scenes = {step: _scene_of_glimpse(found[step], sequences, regions) for step in steps}
     stills = []
     for step, scene in scenes.items():
         name = "t1c" if "t1c" in scene.images else next(iter(scene.images))
@@ -162,14 +168,15 @@ def _moments(folder: Path, sequences: Sequence[str]) -> dict[str, object]:
     return {"case_id": folder.name, "stills": stills}
 
 
-def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str]) -> im.Scene:
+def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str], names: Sequence[str]) -> im.Scene:
     """Return a slice as a scene of one slice, so that it is drawn as every other."""
 
     def turned(part: NDArray[Any]) -> NDArray[Any]:  # RAS to LPS
         return np.ascontiguousarray(part[..., ::-1, ::-1, None])
 
     def coded(regions: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        return turned((regions * np.array([1, 2, 4], np.uint8)[:, None, None]).sum(0, dtype=np.uint8))
+        bits = np.array([1 << bit for bit in range(len(names))], np.uint8)
+        return turned((regions * bits[:, None, None]).sum(0, dtype=np.uint8))
 
     return im.Scene(
         grid=Grid((*glimpse.image.shape[1:], 1), np.diag([-glimpse.spacing_mm, -glimpse.spacing_mm, 1, 1])),
@@ -178,7 +185,7 @@ def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str]) -> im.Scene:
             for name, channel in zip(sequences, glimpse.image, strict=False)
             if channel.any()
         },
-        names=REGIONS,
+        names=tuple(names),
         codes=coded(glimpse.prediction),
         reference=coded(glimpse.reference),
     )
@@ -227,5 +234,6 @@ def _on_prepared_grid(file: Path, prepared: PreparedCase) -> NDArray[np.bool_] |
     if not grid.matches(Grid(prepared.whole.shape, prepared.whole.affine)):
         return None
     labels = cut(turned, prepared.box)
-    scheme = scheme_named(recorded_scheme(VolumeFile(file)) or CACHE_SCHEME)
-    return regions_from_labels(np.where(np.isin(labels, scheme.values), labels, 0), scheme)
+    learnt = prepared.regions
+    scheme = scheme_named(recorded_scheme(VolumeFile(file)) or learnt.scheme or CACHE_SCHEME)
+    return regions_from_labels(np.where(np.isin(labels, scheme.values), labels, 0), scheme, names=learnt.names)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from glioscope.cases import Case, LoadedCase, load_scans, naming_scheme
 from glioscope.dicom.find import DicomCase
-from glioscope.errors import CaseError, RunError
+from glioscope.errors import CaseError, ConfigError, RunError
 from glioscope.files import remove_scratch, sha256_of
 from glioscope.inference import Engine, InferenceConfig, predict_case, regions_from_probabilities
-from glioscope.labels import REGIONS, LabelScheme, labels_from_regions, scheme_named
+from glioscope.labels import LabelScheme, labels_from_regions, painted, scheme_named
 from glioscope.machine import processor, versions
 from glioscope.model import ModelSpec
 from glioscope.prepare.preprocessing import PreparedCase, prepare, restore
@@ -89,7 +89,7 @@ def read(work: Work, case: Case | DicomCase) -> Ready | CaseOutcome:
     """Read a case and bring it onto the network's grid; an outcome if an earlier run did it."""
     start = time.perf_counter()
     naming = "brats2023" if isinstance(case, DicomCase) else naming_scheme(case)
-    scheme = scheme_named(work.options.scheme or naming)
+    scheme = scheme_named(_scheme_of(work) or naming)
     overrides = case.overrides if isinstance(case, DicomCase) else {}
     inputs = _inputs(case)
     earlier = None if work.options.overwrite else _earlier(work, case.case_id, _recipe(work, scheme, overrides), inputs)
@@ -112,6 +112,14 @@ def read(work: Work, case: Case | DicomCase) -> Ready | CaseOutcome:
         doubts=_doubts(case),
         route=route,
     )
+
+
+def _scheme_of(work: Work) -> str:
+    """Return the label scheme that results have to be in, or nothing if the input's year decides."""
+    own, asked = work.spec.regions.scheme, work.options.scheme or ""
+    if own and asked and own != asked:
+        raise ConfigError(f"model '{work.spec.name}' writes labels of '{own}', not of '{asked}'; leave --scheme away")
+    return own or asked
 
 
 def _inputs(case: Case | DicomCase) -> Inputs:
@@ -189,7 +197,8 @@ def _earlier(work: Work, case_id: str, recipe: Mapping[str, object], inputs: Inp
         and {"identity": False, **summary.settings} == {"identity": False, **recipe}
     )
     wanted = ["segmentation.nii.gz", *(["report.html"] if work.options.report else [])]
-    wanted += [f"probability-{name}.nii.gz" for name in REGIONS] if work.options.save_probabilities else []
+    names = work.spec.regions.names
+    wanted += [f"probability-{name}.nii.gz" for name in names] if work.options.save_probabilities else []
     wanted += [LOGITS] if work.options.save_logits else []
     if summary.raw:
         wanted += [entry.file for entry in summary.raw.native.values()]
@@ -200,10 +209,12 @@ def _earlier(work: Work, case_id: str, recipe: Mapping[str, object], inputs: Inp
 def predict(work: Work, engine: Engine, ready: Ready) -> Predicted:
     """Run the network."""
     start = time.perf_counter()
-    probabilities = predict_case(engine, ready.prepared, work.spec.outputs, work.inference)
-    voxel_ml = ready.prepared.grid.voxel_volume_ml
-    regions = regions_from_probabilities(probabilities, work.inference, voxel_ml=voxel_ml, outputs=work.spec.outputs)
-    labels = labels_from_regions(regions, ready.scheme)
+    learnt, outputs, grid = work.spec.regions, work.spec.outputs, ready.prepared.grid
+    probabilities = predict_case(engine, ready.prepared, outputs, work.inference, regions=len(learnt.names))
+    regions = regions_from_probabilities(
+        probabilities, work.inference, voxel_ml=grid.voxel_volume_ml, outputs=outputs, learnt=learnt
+    )
+    labels = painted(regions, learnt) if learnt.scheme else labels_from_regions(regions, ready.scheme)
     seconds = {**ready.seconds, "predict": time.perf_counter() - start}
     return Predicted(ready=ready, probabilities=probabilities, labels=labels, seconds=seconds)
 
@@ -217,12 +228,14 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
     prepared, loaded, scheme = ready.prepared, ready.loaded, ready.scheme
     folder = work.output / loaded.case.case_id
     remove_scratch(folder)
-    checked = checker.submit(lambda: [*check_input(loaded, card=work.card), *_check_result(predicted)])
+    checked = checker.submit(
+        lambda: [*check_input(loaded, card=work.card), *_check_result(predicted, work.spec.regions.names)]
+    )
     labels = restore(predicted.labels, prepared)  # decided before it is carried over, so nothing is interpolated
     like = None if ready.route is not None else next(iter(loaded.case.sequences.values())).path
     write_volume(folder / "segmentation.nii.gz", labels, loaded.grid, like=like)
     if work.options.save_probabilities:
-        for name, probability in zip(REGIONS, predicted.probabilities, strict=True):
+        for name, probability in zip(work.spec.regions.names, predicted.probabilities, strict=True):
             write_volume(folder / f"probability-{name}.nii.gz", restore(probability, prepared), loaded.grid, like=like)
     if work.options.save_logits:
         write_logits(folder / LOGITS, predicted.probabilities, prepared)
@@ -334,13 +347,14 @@ def _way_back(
     return inputs, raw.record_of(route, ready.inputs, native), [*raw.flags_of(route), *flags]
 
 
-def _check_result(predicted: Predicted) -> tuple[Flag, ...]:
+def _check_result(predicted: Predicted, names: tuple[str, ...]) -> tuple[Flag, ...]:
     ready = predicted.ready
     return check_output(
         predicted.labels,
         ready.prepared.grid,
         scheme=ready.scheme,
         probabilities=predicted.probabilities,
+        names=names,
         brain=ready.prepared.brain,
     )
 

@@ -21,7 +21,7 @@ from glioscope.dicom.reading import read_dicom
 from glioscope.dicom.scans import RawPatient, RawScan, read_nifti_scans
 from glioscope.errors import GlioscopeError
 from glioscope.files import sha256_of
-from glioscope.labels import REGIONS, LabelScheme, regions_from_labels
+from glioscope.labels import LabelScheme, regions_from_labels
 from glioscope.prepare.patient import PreparedRaw, prepare_raw, record, to_native, write_prepared
 from glioscope.quality.inputs import THICK_MM
 from glioscope.results import DicomFiles, Flag, InputFile, Measurements
@@ -98,7 +98,7 @@ def write_native(
         maps[code] = to_native(labels, route.prepared, code, scheme=scheme)
         name = f"native/{code}.nii.gz"
         write_volume(folder / name, maps[code], grid)
-        regions = regions_from_labels(maps[code], scheme)
+        regions = regions_from_labels(maps[code], scheme, names=tuple(scheme.regions))
         volumes = np.count_nonzero(regions, axis=(1, 2, 3)) * grid.voxel_volume_ml
         i, j, k = (round(edge, 4) for edge in grid.spacing_mm)
         written[code] = NativeMap(
@@ -106,7 +106,7 @@ def write_native(
             sha256=sha256_of(folder / name),
             shape=grid.shape,
             spacing_mm=(i, j, k),
-            volumes_ml={name: round(float(v), 3) for name, v in zip(REGIONS, volumes, strict=True)},
+            volumes_ml={name: round(float(v), 3) for name, v in zip(scheme.regions, volumes, strict=True)},
         )
     return written, maps
 

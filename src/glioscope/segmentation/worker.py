@@ -151,7 +151,7 @@ def _attempt(case: Case | DicomCase, step: Callable[[], T], *, strict: bool) -> 
 
 def _inference(spec: ModelSpec, options: SegmentOptions) -> InferenceConfig:
     table = {"divisor": spec.divisor, "temperature": spec.temperature, **spec.inference}
-    config = settings(InferenceConfig, {"inference": table}, "inference")
+    config = settings(InferenceConfig, {"inference": table}, "inference").of(len(spec.regions.names))
     return replace(config, mirror_axes=(0,)) if options.mirror else config
 
 

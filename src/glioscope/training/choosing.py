@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.errors import ConfigError
-from glioscope.labels import REGIONS
 from glioscope.prepare.preprocessing import PreparedCase, PreparedFacts, load_prepared, prepared_facts
 from glioscope.space.grid import Box, cut
 from glioscope.training.augment import AugmentConfig
@@ -51,7 +50,7 @@ def usable(files: FoldFiles, settings: TrainingConfig) -> dict[str, PreparedFact
         facts[name] = prepared_facts(files.prepared, name)
     if not facts:
         raise ConfigError("no training case is left; lower training.minimum_tumour or give more cases")
-    for region in REGIONS:
+    for region in next(iter(facts.values())).names:
         if not any(one.volumes_ml.get(region) for one in facts.values()):
             log.warning("region %s is empty in all %d training cases; the network cannot learn it", region, len(facts))
     return facts
@@ -64,7 +63,7 @@ def donors(facts: Mapping[str, PreparedFacts], config: AugmentConfig) -> list[st
     smallest = np.min([one.shape for one in facts.values()], axis=0)
     found = []
     for name, one in sorted(facts.items()):
-        if not one.complete or one.tumour is None or one.volumes_ml[REGIONS[0]] < DONOR_ML:
+        if not one.complete or one.tumour is None or one.volumes_ml[one.names[0]] < DONOR_ML:
             continue
         if (np.array(one.tumour.shape) > smallest).any():
             size, room = (" × ".join(map(str, part)) for part in (one.tumour.shape, smallest))

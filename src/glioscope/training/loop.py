@@ -74,7 +74,7 @@ def train_fold(
     if resume and checkpoint.is_file():
         load(state, checkpoint)
     facts, validation = usable(files, settings), held_out(files, settings, team)
-    record = _recorder(files.folder, state.step) if team.first else lambda _row: None
+    record = _recorder(files.folder, state) if team.first else lambda _row: None
     show = glimpses(files.folder / "samples", state) if team.first else lambda *_: None
     loss = build_loss(config.loss, config.network.outputs)
     saved = time.monotonic()
@@ -117,8 +117,9 @@ def train_fold(
     return state.average.eval()
 
 
-def _recorder(folder: Path, step: int) -> Callable[[dict[str, float]], None]:
-    history, board = History(folder / "history.csv", until_step=step), tensorboard(folder, step)
+def _recorder(folder: Path, state: State) -> Callable[[dict[str, float]], None]:
+    history = History(folder / "history.csv", until_step=state.step, regions=state.regions)
+    board = tensorboard(folder, state.step)
 
     def record(row: dict[str, float]) -> None:
         history.add(**row)

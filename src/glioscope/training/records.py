@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glioscope.errors import RunError
 from glioscope.files import atomic_path, csv_text, remove_scratch, write_text
+from glioscope.labels import REGIONS
 from glioscope.runs import Glimpse
 from glioscope.training.steps import Show, State, mean_of
 
@@ -19,16 +20,17 @@ except ImportError:  # the curves are in history.csv all the same
     SummaryWriter = None  # type: ignore[assignment, misc]
 
 HISTORY_COLUMNS = (
-    "step", "epoch", "seconds", "stage", "learning_rate", "train_loss", "train_dice", "train_accuracy",
-    "val_loss", "val_dice_WT", "val_dice_TC", "val_dice_ET", "val_dice", "val_accuracy",
+    "step", "epoch", "seconds", "stage", "learning_rate", "train_loss", "train_dice", "train_accuracy", "val_loss",
 )  # fmt: skip
+"""Then ``val_dice_WT`` and so on for each region learnt, ``val_dice`` and ``val_accuracy``."""
 
 
 class History:
     """The table of a fold's training, a row per report; rewritten whole, so never half a row."""
 
-    def __init__(self, path: Path, *, until_step: int = 0) -> None:
+    def __init__(self, path: Path, *, until_step: int = 0, regions: tuple[str, ...] = REGIONS) -> None:
         self.path = path
+        self.columns = (*HISTORY_COLUMNS, *(f"val_dice_{name}" for name in regions), "val_dice", "val_accuracy")
         self.rows: list[dict[str, str]] = []
         if until_step and path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
@@ -36,10 +38,10 @@ class History:
 
     def add(self, **values: float) -> None:
         """Add a row and write the file; columns not given stay empty."""
-        row = dict.fromkeys(HISTORY_COLUMNS, "")
+        row = dict.fromkeys(self.columns, "")
         row |= {k: str(v) if isinstance(v, int) else f"{v:.6g}" for k, v in values.items()}
         self.rows.append(row)
-        write_text(self.path, csv_text(HISTORY_COLUMNS, ([row[c] for c in HISTORY_COLUMNS] for row in self.rows)))
+        write_text(self.path, csv_text(self.columns, ([row[c] for c in self.columns] for row in self.rows)))
 
 
 def glimpses(folder: Path, state: State) -> Show:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glioscope.labels import REGIONS
 from glioscope.prepare.preprocessing import PreparedCase, PreparedFacts, load_prepared
 from glioscope.training import augment
 from glioscope.training.augment import Traits
@@ -70,7 +69,7 @@ class _Source:
     image: Tensor
     """(c, i, j, k)."""
     regions: Tensor
-    """(3, i, j, k)."""
+    """(r, i, j, k)."""
     presence: NDArray[np.bool_]
 
     @property
@@ -169,7 +168,7 @@ class Samples:
         return Traits(
             presence=presence,
             sequences=self._config.sequences,
-            enhancing=REGIONS.index("ET") if facts.volumes_ml.get("ET", 0) > MINIMUM_ENHANCING_ML else None,
+            enhancing=facts.names.index("ET") if facts.volumes_ml.get("ET", 0) > MINIMUM_ENHANCING_ML else None,
             donors=[donor for donor in self._donors if donor != name] if facts.complete else (),
             spacing_mm=self._config.factor(stage) * self._config.spacing_mm,
         )
@@ -178,7 +177,7 @@ class Samples:
         facts = self._facts[name]
         if facts.complete:
             return None
-        return torch.tensor([float(region in facts.known) for region in REGIONS], device=self._device)
+        return torch.tensor([float(region in facts.known) for region in facts.names], device=self._device)
 
     def _source(self, name: str, stage: Stage) -> _Source:
         """Read a case, or take it from memory: averaging it down costs more than a coarse sample's augmentation."""

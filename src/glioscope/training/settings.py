@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from glioscope.cases import SEQUENCES
 from glioscope.errors import ConfigError
+from glioscope.labels import RegionsConfig
 from glioscope.model.network import NetworkConfig
 from glioscope.training.augment import AugmentConfig
 from glioscope.training.losses import LossConfig
@@ -108,6 +109,8 @@ class FoldSettings:
     """What the input channels are."""
     spacing_mm: float = 1.0
     """Of the prepared cases."""
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    """What the network learns."""
 
     def __post_init__(self) -> None:
         if self.network.outputs == "regions" and self.loss.name != "auto":

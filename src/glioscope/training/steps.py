@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glioscope.errors import ConfigError
+from glioscope.labels import REGIONS
 from glioscope.machine import processor
 from glioscope.model.network import NetworkConfig, StandardUNet, build
 from glioscope.prepare.preprocessing import PreparedCase
@@ -40,6 +41,8 @@ class State:
     outputs: nn.Module
     """The network as a step calls it."""
     precision: str
+    regions: tuple[str, ...] = REGIONS
+    """What the network learns."""
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
@@ -80,6 +83,7 @@ def begin(config: FoldSettings, device: torch.device, team: Team, initial: Mappi
         optimiser=_optimiser(network, config),
         outputs=team.parallel(_Outputs(network, precision, deep=deep), all_used=all_used),
         precision=precision,
+        regions=config.regions.names,
     )
 
 
@@ -200,17 +204,23 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float, step: 
 
 
 def _dice_and_accuracy(logits: Tensor, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return Dice of WT, TC, ET, (3,), nan where both are empty, voxel accuracy over four classes, and the regions."""
-    if logits.shape[1] == 3:
+    """Return Dice of each region, (r,), nan where both are empty, voxel accuracy, and the regions.
+
+    A voxel is right if its class is: background, NCR, ED or ET; of other regions than WT, TC, ET, if every region is.
+    """
+    classes = None
+    if logits.shape[1] == regions.shape[1]:
         predicted = logits > 0
-        classes = classes_from_regions(predicted)
+        if len(REGIONS) == regions.shape[1]:
+            classes = classes_from_regions(predicted)
     else:
         classes = logits.argmax(1)
         predicted = torch.stack([classes > 0, (classes == 1) | (classes == 3), classes == 3], 1)
     reference = regions > 0.5
     axes = (0, 2, 3, 4)
     overlap, size = (predicted & reference).sum(axes), predicted.sum(axes) + reference.sum(axes)
-    accuracy = (classes == classes_from_regions(regions)).float().mean()
+    right = (predicted == reference).all(1) if classes is None else classes == classes_from_regions(regions)
+    accuracy = right.float().mean()
     return 2 * overlap / size, accuracy, predicted  # 0 / 0 is nan
 
 
@@ -229,6 +239,7 @@ def validate(
     reference counts as 1, as in the challenge. The first cases are given to `show`.
     """
     network, rows = state.average.eval(), []
+    names = state.regions
     with torch.inference_mode():
         for number, case in enumerate(cases):
             image, regions = averaged(case, factor, state.device)
@@ -243,12 +254,10 @@ def validate(
             if number < SHOWN_CASES:
                 show(case.case_id, factor * case.grid.spacing_mm[0], image, regions, predicted[0])
     network.train()
-    mean_loss, whole, core, enhancing, accuracy_mean = (float(x) for x in np.mean(team.collected(rows), axis=0))
+    mean_loss, *dice_means, accuracy_mean = (float(x) for x in np.mean(team.collected(rows), axis=0))
     return {
         "val_loss": mean_loss,
-        "val_dice_WT": whole,
-        "val_dice_TC": core,
-        "val_dice_ET": enhancing,
-        "val_dice": (whole + core + enhancing) / 3,
+        **{f"val_dice_{name}": mean for name, mean in zip(names, dice_means, strict=True)},
+        "val_dice": sum(dice_means) / len(dice_means),
         "val_accuracy": accuracy_mean,
     }
