@@ -248,11 +248,11 @@ def test_an_interrupted_cohort_keeps_what_was_done(
         write_tiny_case(tmp_path / "data", f"p{n}", seed=n)
     true_predict, calls = steps.predict_case, []
 
-    def interrupted(*args: object) -> object:
+    def interrupted(*args: object, **named: object) -> object:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return true_predict(*args)
+        return true_predict(*args, **named)
 
     monkeypatch.setattr(steps, "predict_case", interrupted)
     with pytest.raises(KeyboardInterrupt):
