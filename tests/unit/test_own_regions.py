@@ -115,10 +115,9 @@ def test_a_label_that_the_configuration_does_not_know_is_named(tmp_path: Path) -
 @pytest.mark.slow
 def test_train_segment_evaluate_and_report_with_a_fourth_region_and_two_sequences(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from glioscope.experiment.judging import validate_run
-
     from glioscope.experiment.export import export_fold
-    from glioscope.experiment.train import TrainOptions, train_run
+    from glioscope.experiment.judge import validate_run
+    from glioscope.experiment.train import TrainOptions, train
     from glioscope.report import write_run_report
     from toy_training import SMALL
 
@@ -136,7 +135,7 @@ def test_train_segment_evaluate_and_report_with_a_fourth_region_and_two_sequence
         "augment.spatial=0",
         "inference.minimum_lesion_ml=[]",
     )
-    run = train_run(tmp_path / "data", tmp_path / "run", options=TrainOptions(overrides=options, fold=0))
+    run = train(tmp_path / "data", tmp_path / "run", options=TrainOptions(overrides=options, fold=0))
     header = (run.fold(0) / "history.csv").read_text().splitlines()[0]
     assert "val_dice_WT,val_dice_TC,val_dice_ET,val_dice_RC,val_dice,val_accuracy" in header
     found = validate_run(run.folder, protocols=("whole", "brats2024-gli"))[0]
