@@ -5,6 +5,7 @@ axes where three are due) with a `CaseError` that names the file. Writing puts a
 renames it, so a reader never meets half a file.
 """
 
+import functools
 import gzip
 import math
 import os
@@ -16,6 +17,7 @@ from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
 from glioscope.errors import CaseError, GeometryError, LabelError
@@ -51,6 +53,17 @@ def _open(path: Path, *, header_only: bool = False) -> nib.Nifti1Image:
     require_file(path)
     if path.suffix.lower() in _ITK_SUFFIXES:
         return _open_with_itk(path, header_only=header_only)
+    stat = path.stat()
+    return _parsed(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, stamp: tuple[int, int]) -> nib.Nifti1Image:
+    """Return a file's header and where its voxels lie; once for each file, as long as its time and size stay the same.
+
+    The grids of a case are compared, then its scans are read, then its header is looked at again. The headers of 64
+    files are remembered, and no voxels.
+    """
     try:
         image = nib.load(path)
     except Exception as error:  # whatever the parser of foreign bytes raises, the file is to blame
@@ -177,18 +190,19 @@ def _voxels(file: VolumeFile, image: nib.Nifti1Image, dtype: Any) -> NDArray[Any
     Without that, one wrong bit in a `.nii.gz` gives other voxels and no error.
     """
     if not file.path.name.lower().endswith(".gz") or "header" in image.file_map:
-        return _part(image, file.channel, dtype)
+        return _part(image.dataobj, file.channel, dtype)
+    known: Any = image.dataobj  # where the voxels lie: the header is not parsed again
     with gzip.open(file.path) as stream:
-        again = type(image).from_file_map({"image": nib.FileHolder(fileobj=stream)})
-        data = _part(again, file.channel, dtype)
+        spec = (known.shape, known.dtype, known.offset, known.slope, known.inter)
+        data = _part(ArrayProxy(stream, spec), file.channel, dtype)
         end = 64 * 1024**2 + math.prod(image.shape) * image.get_data_dtype().itemsize
         while stream.tell() < end and stream.read(1024**2):  # the checksum stands at the end
             pass
     return data
 
 
-def _part(image: nib.Nifti1Image, channel: int | None, dtype: Any) -> NDArray[Any]:
-    return np.asarray(image.dataobj if channel is None else image.dataobj[..., channel], dtype)
+def _part(voxels: Any, channel: int | None, dtype: Any) -> NDArray[Any]:
+    return np.asarray(voxels if channel is None else voxels[..., channel], dtype)
 
 
 def read_volumes(files: Sequence[VolumeFile]) -> list[Volume]:
