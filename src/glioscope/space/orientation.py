@@ -8,13 +8,14 @@ doubt is told.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from glioscope.files import is_nifti
+from glioscope.space.parsed import parsed
 
 FAR_MM = 2.0
 """Corners of one image that qform and sform place further apart than this are told of."""
@@ -38,7 +39,7 @@ def doubt_of(path: Path) -> Doubt | None:
     if not is_nifti(path) or not path.is_file():
         return None
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
+        image = parsed(path)
         header = image.header
         return _doubt(*_codes(header), header.get_qform(), header.get_sform(), image.shape[:3])
     except Exception:  # noqa: BLE001 (a damaged header is named when the image is read)
@@ -105,7 +106,7 @@ def with_codes_of(image: nib.Nifti1Image, source: Path) -> nib.Nifti1Image:
     if not is_nifti(source):
         return image
     try:
-        header = cast(nib.Nifti1Image, nib.load(source)).header
+        header = parsed(source).header
         codes = _codes(header)
         if not np.allclose(header.get_best_affine(), image.affine, atol=1e-3):
             return image

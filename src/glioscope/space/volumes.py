@@ -5,7 +5,6 @@ axes where three are due) with a `CaseError` that names the file. Writing puts a
 renames it, so a reader never meets half a file.
 """
 
-import functools
 import gzip
 import math
 import os
@@ -24,6 +23,7 @@ from glioscope.errors import CaseError, GeometryError, LabelError
 from glioscope.files import atomic_path, require_file
 from glioscope.space.grid import Grid
 from glioscope.space.orientation import with_codes_of
+from glioscope.space.parsed import parsed
 
 LARGEST_VALUE = 1e18
 """Voxels beyond count as infinite: their squares would not fit float32, and no scanner writes them."""
@@ -53,19 +53,8 @@ def _open(path: Path, *, header_only: bool = False) -> nib.Nifti1Image:
     require_file(path)
     if path.suffix.lower() in _ITK_SUFFIXES:
         return _open_with_itk(path, header_only=header_only)
-    stat = path.stat()
-    return _parsed(path, (stat.st_mtime_ns, stat.st_size))
-
-
-@functools.lru_cache(maxsize=64)
-def _parsed(path: Path, stamp: tuple[int, int]) -> nib.Nifti1Image:
-    """Return a file's header and where its voxels lie; once for each file, as long as its time and size stay the same.
-
-    The grids of a case are compared, then its scans are read, then its header is looked at again. The headers of 64
-    files are remembered, and no voxels.
-    """
     try:
-        image = nib.load(path)
+        image = parsed(path)
     except Exception as error:  # whatever the parser of foreign bytes raises, the file is to blame
         raise CaseError(
             f"{path}: not a readable NIfTI file ({_first_line(error)}); copy or convert it again"
@@ -78,7 +67,7 @@ def _parsed(path: Path, stamp: tuple[int, int]) -> nib.Nifti1Image:
     shape = image.shape
     if not shape or min(shape) < 1:
         raise CaseError(f"{path}: header claims shape {shape}; no MRI volume has it, the header is damaged")
-    return cast(nib.Nifti1Image, image)
+    return image
 
 
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
