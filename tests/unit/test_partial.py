@@ -1,6 +1,7 @@
 """Data sets whose references know only some regions: what says so, what is refused, and what is learnt of them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from glioscope.cases import check_dataset, scan_cases
 from glioscope.errors import CaseError, ConfigError
+from glioscope.evaluation import evaluate
 from glioscope.prepare.preprocessing import PreparedFacts, load_prepared, save_prepared
 from glioscope.runs import Run
 from glioscope.space.grid import Box, Grid
@@ -87,6 +89,20 @@ def test_check_names_what_is_known(dataset: Path) -> None:
     assert found.summary()["reference_knows"] == {"WT": 3, "all": 2}
     assert [r.known for r in found.records] == [(), ("WT",), (), ("WT",), ("WT",)]
     assert found.as_csv().splitlines()[2].split(",")[7] == "WT"
+
+
+def test_regions_that_a_reference_does_not_know_are_not_scored(dataset: Path, tmp_path: Path, caplog) -> None:
+    for name in ("BraTS-GLI-00001-000", "lower-1"):
+        place = next(dataset.rglob(f"{name}-seg.nii.gz"))
+        (tmp_path / "out").mkdir(exist_ok=True)
+        shutil.copyfile(place, tmp_path / "out" / f"{name}.nii.gz")
+    found = evaluate(tmp_path / "out", dataset, None, ["whole"], scheme="brats2023", workers=1)
+    regions: dict[str, set[str]] = {}
+    for row in found.rows:
+        regions.setdefault(row.case_id, set()).add(row.region)
+    assert regions["lower-1"] == {"WT"}
+    assert {"WT", "TC", "ET"} <= regions["BraTS-GLI-00001-000"]
+    assert "3 of 5 references know WT alone; other regions are not scored" in caplog.text
 
 
 def test_a_training_holds_out_complete_cases_alone_and_says_so(dataset: Path, tmp_path: Path, caplog) -> None:

@@ -227,6 +227,7 @@ class _Job:
     pair: PackedPair
     schemes: tuple[str, str]
     missing: bool
+    known: tuple[str, ...] | None
     refused: GlioscopeError | None
 
 
@@ -236,7 +237,9 @@ def _job(files: PairFiles, pair: PackedPair, schemes: Schemes) -> _Job:
     if error is not None:
         raise error
     refused = pair.refused or unknown_labels(pair.prediction_values, other, f"case {files.case_id}: the prediction")
-    return _Job(pair=pair, schemes=(own.name, other.name), missing=files.prediction is None, refused=refused)
+    return _Job(
+        pair=pair, schemes=(own.name, other.name), missing=files.prediction is None, known=files.known, refused=refused
+    )
 
 
 def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
@@ -247,10 +250,12 @@ def _raise_if_none_left(jobs: Sequence[_Job]) -> None:
 def _score(job: _Job, protocols: Sequence[Protocol]) -> list[RegionScores]:
     pair = unpack(job.pair, *map(scheme_named, job.schemes))
     if job.missing:
-        return score_missing(pair, protocols, status="missing", reason="no prediction was found")
-    if job.refused is not None:
-        return score_missing(pair, protocols, status="refused", reason=str(job.refused))
-    return score_pair(pair, protocols)
+        rows = score_missing(pair, protocols, status="missing", reason="no prediction was found")
+    elif job.refused is not None:
+        rows = score_missing(pair, protocols, status="refused", reason=str(job.refused))
+    else:
+        rows = score_pair(pair, protocols)
+    return rows if job.known is None else [row for row in rows if row.region in job.known]
 
 
 def write_evaluation(evaluation: Evaluation, output: Path) -> None:

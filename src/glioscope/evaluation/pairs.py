@@ -6,6 +6,7 @@ pair whatever their names.
 """
 
 import json
+import logging
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ from glioscope.results.summary import SUMMARY
 from glioscope.space.grid import Box, Grid, Shape3, Spacing, bounding_box, cut
 from glioscope.space.volumes import Volume, VolumeFile, read_labels
 
+log = logging.getLogger(__name__)
+
 _SEGMENTATION = re.compile(r"(?i)(?:(.*)[-_.])?(?:seg|segm|segmentation)")
 
 
@@ -40,6 +43,8 @@ class PairFiles:
     """Label schemes that the names of the reference leave open, the likelier first."""
     prediction_scheme: str | None = None
     """Label scheme of the prediction, where the record beside it tells it."""
+    known: tuple[str, ...] | None = None
+    """Regions that the reference knows, where `dataset.toml` says that it does not know all: others are not scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,8 +125,8 @@ def recorded_scheme(file: VolumeFile | None) -> str | None:
     return name if name in SCHEMES else None
 
 
-def find_references(path: Path) -> dict[str, tuple[VolumeFile, tuple[str, ...]]]:
-    """Return references by case id with the label schemes that names and descriptions leave open.
+def find_references(path: Path) -> dict[str, tuple[VolumeFile, tuple[str, ...], tuple[str, ...] | None]]:
+    """Return references by case id with the label schemes that stay open, and the regions known if not all are.
 
     Raises
     ------
@@ -133,12 +138,12 @@ def find_references(path: Path) -> dict[str, tuple[VolumeFile, tuple[str, ...]]]
             cases, _ = scan_cases(path)
         except CaseError:
             cases = ()
-        found = {c.case_id: (c.reference, naming_schemes(c)) for c in cases if c.reference is not None}
+        found = {c.case_id: (c.reference, naming_schemes(c), c.known) for c in cases if c.reference is not None}
         if found:
             return found
     described = read_description(path.parent) if path.is_dir() and path.name.startswith("labels") else None
     told = (described.scheme,) if described and described.scheme else None
-    return {case_id: (file, told or schemes_of_id(case_id)) for case_id, file in find_predictions(path).items()}
+    return {case_id: (file, told or schemes_of_id(case_id), None) for case_id, file in find_predictions(path).items()}
 
 
 def find_pairs(
@@ -178,9 +183,13 @@ def find_pairs(
             prediction=given.get(c),
             schemes=schemes,
             prediction_scheme=recorded_scheme(given.get(c)),
+            known=known,
         )
-        for c, (file, schemes) in sorted(wanted.items())
+        for c, (file, schemes, known) in sorted(wanted.items())
     )
+    if partial := [p for p in pairs if p.known is not None]:
+        only = ", ".join(sorted({name for p in partial for name in p.known or ()}))
+        log.warning("%d of %d references know %s alone; other regions are not scored", len(partial), len(pairs), only)
     if not any(p.prediction for p in pairs):
         raise CaseError(
             f"no prediction in {predictions} matches a reference in {references}: predictions are named "
