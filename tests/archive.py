@@ -49,7 +49,7 @@ class Orthanc:
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "DicomAlwaysAllowStore": True,
-            "DicomModalities": {"node": {"AET": "GLIOSCOPE", "Host": "127.0.0.1", "Port": node_port}},
+            "DicomModalities": {"node": {"AET": "GLIOSCOPE", "Host": "127.0.0.1", "Port": node_port or 11112}},
             "OverwriteInstances": True,
             **(settings or {}),
         }

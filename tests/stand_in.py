@@ -4,7 +4,6 @@ Reads the study as `segment` does, and takes for a tumour what is brighter than 
 (links, process, SEG, RTSTRUCT, SR, captures, checksums in summary.json, one line of reason) is the program's own.
 """
 
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -14,8 +13,18 @@ import numpy as np
 from glioscope.dicom import writing
 from glioscope.dicom.reading import read_dicom
 from glioscope.errors import GlioscopeError
-from glioscope.files import sha256_of, write_text
-from glioscope.labels import SCHEMES, regions_from_labels
+from glioscope.files import sha256_of
+from glioscope.labels import SCHEMES
+from glioscope.measure import measure
+from glioscope.results import CaseSummary, InputFile
+from glioscope.results.summary import (
+    EngineRecord,
+    GridRecord,
+    ModelRecord,
+    ProcessorRecord,
+    SchemeRecord,
+    write_summary,
+)
 from glioscope.segmentation.records import CLINICAL
 
 BRIGHT = 250
@@ -30,17 +39,34 @@ def main(source: Path, output: Path, kinds: list[str]) -> None:
     scan = next(iter(patient.scans.values()))
     scheme = SCHEMES["brats2023"]
     labels = np.where(scan.image > BRIGHT, 2, 0).astype(np.uint8)
-    voxels = np.count_nonzero(regions_from_labels(labels, scheme), axis=(1, 2, 3))
-    measured = {"volumes_ml": dict(zip(("WT", "TC", "ET"), voxels * scan.grid.voxel_volume_ml, strict=True))}
+    measured = measure(labels, scan.grid, scheme)
     paths = {kind: folder / name for kind, name in CLINICAL.items()}
     writing.write_segmentation(paths["seg"], labels, scan, scheme, identity=True)
+    if "capture" in kinds:
+        writing.write_captures(folder / "dicom", labels, scan, scheme, identity=True)
     if "rtstruct" in kinds:
         writing.write_structure_set(paths["rtstruct"], labels, scan, scheme, identity=True)
     if "sr" in kinds:
         writing.write_measurements(paths["sr"], measured, paths["seg"], scan, identity=True)
-    outputs = {name: sha256_of(folder / name) for name in CLINICAL.values() if (folder / name).is_file()}
-    summary = {"raw": {"series": dict.fromkeys(patient.scans, "")}, "flags": [], "outputs": outputs}
-    write_text(folder / "summary.json", json.dumps(summary))
+    outputs = {path.relative_to(folder).as_posix(): sha256_of(path) for path in (folder / "dicom").glob("*.dcm")}
+    grid = scan.grid
+    summary = CaseSummary(
+        case_id=source.name,
+        subject_id=source.name,
+        inputs={code: InputFile(file="", channel=None, sha256="") for code in patient.scans},
+        missing_sequences=patient.missing,
+        grid=GridRecord(shape=grid.shape, spacing_mm=grid.spacing_mm, orientation=grid.orientation),
+        scheme=SchemeRecord(name=scheme.name, labels={}),
+        model=ModelRecord(name="none", folder="", sha256=""),
+        settings={},
+        engine=EngineRecord(name="none", precision="", description="a threshold"),
+        processor=ProcessorRecord(model="", cores=1),
+        versions={},
+        measurements=measured,
+        flags=(),
+        outputs=outputs,
+    )
+    write_summary(folder / "summary.json", summary)
 
 
 if __name__ == "__main__":

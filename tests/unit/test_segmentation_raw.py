@@ -35,7 +35,7 @@ from tiny import tiny_images, write_tiny_case, write_tiny_model
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom and highdicom warn of what synthetic headers lack
 
 PLAIN = SegmentOptions(report=False, precision="fp32", threads=1)
-ALL: tuple[str, ...] = ("seg", "rtstruct", "sr")
+ALL: tuple[str, ...] = ("seg", "rtstruct", "sr", "capture")
 SPACING = (3.0, 3.0, 3.0)
 NUMBERS = {"t1n": 1, "t1c": 2, "t2w": 3, "t2f": 4}
 BRIGHT = np.s_[4:10, 5:11, 4:10]

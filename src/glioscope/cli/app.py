@@ -12,8 +12,10 @@ from glioscope.cli.compare import compare
 from glioscope.cli.demo import demo
 from glioscope.cli.evaluate import evaluate
 from glioscope.cli.export import export
+from glioscope.cli.fetch_study import fetch_study
 from glioscope.cli.info import info
 from glioscope.cli.node import node
+from glioscope.cli.node_queue import node_queue
 from glioscope.cli.phantoms import phantoms
 from glioscope.cli.prepare import prepare
 from glioscope.cli.report import report
@@ -51,6 +53,6 @@ def _root(
 
 for _command in (
     *(segment, prepare, change, phantoms, check, train, evaluate, export),
-    *(compare, card, report, verify, demo, serve, node, info),
+    *(compare, card, report, verify, demo, serve, node, node_queue, fetch_study, info),
 ):
     app.command()(_command)

@@ -52,7 +52,7 @@ def segment(
         ),
     ] = None,
     dicom: Annotated[
-        str, typer.Option(help="Clinical files of DICOM input: seg,rtstruct,sr.", show_default=False)
+        str, typer.Option(help="Clinical files of DICOM input: seg,rtstruct,sr,capture.", show_default=False)
     ] = "",
     identity: Annotated[
         bool, typer.Option("--keep-identity", help="Leave name, number and dates in clinical files.")

@@ -11,7 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glioscope import __version__
-from glioscope.dicom.headers import CODES, MAKER, MODEL, PERSONAL, SERIES_NUMBER, headers_of, highdicom, save, source_of
+from glioscope.dicom.headers import (
+    CODES,
+    MAKER,
+    MODEL,
+    PERSONAL,
+    SERIES_NUMBER,
+    headers_of,
+    highdicom,
+    item,
+    reference,
+    save,
+    source_of,
+)
 from glioscope.dicom.scans import DicomSource, RawScan
 from glioscope.labels import REGIONS, LabelScheme, regions_from_labels
 
@@ -45,7 +57,7 @@ def write_structure_set(
     frame_of_reference = str(made.FrameOfReferenceUID)
     made.ReferencedFrameOfReferenceSequence = [_referenced_frame(source, frame_of_reference)]
     made.StructureSetROISequence = [
-        _item(
+        item(
             ROINumber=n,
             ReferencedFrameOfReferenceUID=frame_of_reference,
             ROIName=CODES[name].label,
@@ -55,7 +67,7 @@ def write_structure_set(
     ]
     made.ROIContourSequence = [_roi_contour(n, mask, scan, source) for n, mask in enumerate(regions, 1)]
     made.RTROIObservationsSequence = [
-        _item(
+        item(
             ObservationNumber=n,
             ReferencedROINumber=n,
             RTROIInterpretedType="",
@@ -67,17 +79,8 @@ def write_structure_set(
     save(made, path)
 
 
-def _item(**tags: Any) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    for keyword, value in tags.items():
-        setattr(item, keyword, value)
-    return item
-
-
 def _code_item(code: tuple[str, str, str]) -> Any:
-    return _item(CodeValue=code[0], CodingSchemeDesignator=code[1], CodeMeaning=code[2])
+    return item(CodeValue=code[0], CodingSchemeDesignator=code[1], CodeMeaning=code[2])
 
 
 def _rt_header(source: Any, uid: str) -> Any:
@@ -120,20 +123,16 @@ def _rt_header(source: Any, uid: str) -> Any:
 
 def _referenced_frame(source: DicomSource, frame_of_reference: str) -> Any:
     first = source.headers[0]
-    series = _item(
+    series = item(
         SeriesInstanceUID=source.series_uid,
-        ContourImageSequence=[_reference(header) for header in source.headers],
+        ContourImageSequence=[reference(header) for header in source.headers],
     )
-    study = _item(
+    study = item(
         ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",  # Detached Study Management, as the standard wants it here
         ReferencedSOPInstanceUID=first.StudyInstanceUID,
         RTReferencedSeriesSequence=[series],
     )
-    return _item(FrameOfReferenceUID=frame_of_reference, RTReferencedStudySequence=[study])
-
-
-def _reference(header: Any) -> Any:
-    return _item(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
+    return item(FrameOfReferenceUID=frame_of_reference, RTReferencedStudySequence=[study])
 
 
 def _roi_contour(number: int, mask: NDArray[np.bool_], scan: RawScan, source: DicomSource) -> Any:
@@ -144,19 +143,19 @@ def _roi_contour(number: int, mask: NDArray[np.bool_], scan: RawScan, source: Di
     for k in np.flatnonzero(mask.any(axis=(0, 1))):
         for line in outlines(mask[:, :, k]):
             points = line @ lps[:3, :2].T + lps[:3, 3] + k * lps[:3, 2]
-            contour = _item(
+            contour = item(
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
                 ContourData=[f"{value:.4f}" for value in points.ravel()],
             )
             if header := by_uid.get(source.instances[k]):
-                contour.ContourImageSequence = [_reference(header)]
+                contour.ContourImageSequence = [reference(header)]
             contours.append(contour)
     name = REGIONS[number - 1]
-    item = _item(ROIDisplayColor=list(CODES[name].colour), ReferencedROINumber=number)
+    found = item(ROIDisplayColor=list(CODES[name].colour), ReferencedROINumber=number)
     if contours:
-        item.ContourSequence = contours
-    return item
+        found.ContourSequence = contours
+    return found
 
 
 def outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:

@@ -129,6 +129,21 @@ def concept(hd: Any, code: tuple[str, str, str]) -> Any:
     return hd.sr.CodedConcept(*code)
 
 
+def item(**tags: Any) -> Any:
+    """Return an item of a sequence with these attributes, named by their keywords."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for keyword, value in tags.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def reference(header: Any) -> Any:
+    """Return an item that refers to an instance."""
+    return item(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
+
+
 def save(made: Any, path: Path) -> None:
     """Write a data set as a file of DICOM, atomically."""
     with atomic_path(path) as part:

@@ -83,6 +83,8 @@ def write_segmentation(
             plane_orientation=hd.PlaneOrientationSequence("PATIENT", places.orientation),
             plane_positions=[hd.PlanePositionSequence("PATIENT", position) for position in places.positions],
         )
+        measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = places.slice_spacing  # lost where a multi-frame source does not tell its own
         save(made, path)
 
 

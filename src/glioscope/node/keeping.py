@@ -101,6 +101,8 @@ class Keeper:
             Nothing was kept; the sender still has it.
         """
         header, digest = self._look(path)
+        if not header["sop_uid"]:
+            raise RefusedError(CANNOT_UNDERSTAND, "the data set cannot be read")
         if header["sop_uid"] != sop_uid:
             raise RefusedError(DOES_NOT_MATCH, "the data set is of another instance than the command says")
         study_uid = header["study_uid"]

@@ -17,6 +17,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from glioscope.errors import RunError
+from glioscope.node.certificates import accepting
 from glioscope.node.keeping import OUT_OF_RESOURCES, SUCCESS, Keeper, RefusedError, Sender
 from glioscope.node.settings import NodeConfig
 
@@ -106,7 +107,12 @@ class Receiver:
             (evt.EVT_N_EVENT_REPORT, lambda event: answer_of(event, self._answered)),
         ]
         try:
-            self._server = ae.start_server((config.host, config.port), block=False, evt_handlers=handlers)
+            self._server = ae.start_server(
+                (config.host, config.port),
+                block=False,
+                evt_handlers=handlers,
+                ssl_context=accepting(config.tls) if config.tls else None,
+            )
         except OSError as error:
             raise RunError(
                 f"node: cannot listen at {config.host}:{config.port} ({error.strerror}); is another node there? "
@@ -133,14 +139,15 @@ class Receiver:
 
     def _requested(self, event: Any) -> None:
         """Refuse who may not send."""
-        requestor = event.assoc.requestor
-        ae, address = str(requestor.ae_title).strip(), str(requestor.address)
-        allowed = self._config.allow
-        if allowed and not any(caller.admits(ae, address) for caller in allowed):
+        sender, allowed = _sender(event), self._config.allow
+        if allowed and not any(caller.admits(sender.ae, sender.address) for caller in allowed):
             self.refusals += 1
-            log.warning("association refused", extra={"calling": ae, "address": address, "reason": "not allowed"})
+            log.warning(
+                "association refused",
+                extra={"calling": sender.ae, "address": sender.address, "reason": "not allowed"},
+            )
             event.assoc.acse.send_reject(0x01, 0x01, 0x03)  # permanent, by the user, calling AE not recognised
-            event.assoc.is_rejected = True
+            event.assoc.kill()
 
     def _count(self, event: Any) -> None:
         """End a connection whose object grows beyond what one may have, or beyond the disk."""
@@ -153,8 +160,7 @@ class Receiver:
     def _store(self, event: Any) -> int:
         """Keep an object, then acknowledge it."""
         event.assoc.object_bytes = 0
-        requestor = event.assoc.requestor
-        sender = Sender(ae=str(requestor.ae_title).strip(), address=str(requestor.address))
+        sender = _sender(event)
         try:
             if not self._keeper.room():
                 raise RefusedError(OUT_OF_RESOURCES, "the disk is nearly full")
@@ -170,6 +176,11 @@ class Receiver:
             return error.status
         self._arrived(key, new)
         return SUCCESS
+
+
+def _sender(event: Any) -> Sender:
+    requestor = event.assoc.requestor
+    return Sender(ae=str(requestor.primitive.calling_ae_title).strip(), address=str(requestor.address))
 
 
 def answer_of(event: Any, answered: Answered) -> tuple[int, None]:

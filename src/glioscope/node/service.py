@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 
 from glioscope.errors import GlioscopeError
+from glioscope.node.couriers import Carrier, Courier
+from glioscope.node.dicomweb import WebCarrier
 from glioscope.node.keeping import Keeper
 from glioscope.node.outbox import Outbox
 from glioscope.node.receiving import Receiver
-from glioscope.node.sending import Courier
-from glioscope.node.settings import NodeConfig
+from glioscope.node.sending import DimseCarrier
+from glioscope.node.settings import NodeConfig, Peer, WebPeer
 from glioscope.node.store import Store
 from glioscope.node.working import Workers
 
@@ -40,7 +42,7 @@ class Node:
         self.keeper = Keeper(self.store, config)
         self.receiver = Receiver(config, self.keeper, self._arrived, self.outbox.answered)
         self.couriers = [
-            Courier(peer, self.store, self.outbox, config, self.outbox.answered) for peer in config.send_to
+            Courier(str(peer), self._carrier(peer), self.store, self.outbox, config) for peer in config.send_to
         ]
         self.workers = Workers(self.store, self.outbox, config, map(str, config.send_to), self._made)
         self.received = 0
@@ -49,6 +51,9 @@ class Node:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch")
+
+    def _carrier(self, peer: Peer | WebPeer) -> Carrier:
+        return WebCarrier(peer) if isinstance(peer, WebPeer) else DimseCarrier(peer, self.config, self.outbox.answered)
 
     def start(self) -> None:
         """Begin: take up what the last stop left, then listen.

@@ -93,6 +93,33 @@ class Tls:
     """Whose signature the other side's certificate needs: both sides show one."""
 
 
+def tls_files(text: str) -> Tls:
+    """Read ``CERTIFICATE,KEY,AUTHORITY``.
+
+    Raises
+    ------
+    ConfigError
+        There are not three files.
+    """
+    files = [Path(part) for part in text.split(",")]
+    if len(files) != 3 or not all(file.is_file() for file in files):
+        raise ConfigError(f"node: --tls {text} names no three files; write CERTIFICATE,KEY,AUTHORITY, each in PEM")
+    return Tls(certificate=files[0], key=files[1], authority=files[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebPeer:
+    """An archive that results go to by DICOMweb."""
+
+    url: str
+    """Of its DICOMweb root: ``http://127.0.0.1:8042/dicom-web``."""
+    ae: str = "DICOMWEB"
+    """What rules and logs call it."""
+
+    def __str__(self) -> str:
+        return f"{self.ae}@{self.url}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """Address, folder, archives and limits of one node."""
@@ -102,7 +129,7 @@ class NodeConfig:
     ae: str = "GLIOSCOPE"
     host: str = "127.0.0.1"
     port: int = 11112
-    send_to: tuple[Peer, ...] = ()
+    send_to: tuple[Peer | WebPeer, ...] = ()
     rules: tuple[Rule, ...] = (EVERYTHING,)
     """The first that fits decides."""
     allow: tuple[Caller, ...] = ()

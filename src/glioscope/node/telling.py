@@ -41,7 +41,8 @@ def log_as_json() -> None:
     ours = logging.getLogger("glioscope")
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(logging.INFO)
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    for name in ("pynetdicom", "dicomweb_client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class _Numbers:

@@ -28,7 +28,7 @@ from glioscope.node.rules import KINDS, About, Rule, rule_for
 from glioscope.node.settings import NodeConfig
 from glioscope.node.store import Store
 from glioscope.results import Flag, read_summary
-from glioscope.segmentation.records import CLINICAL
+from glioscope.segmentation.records import ClinicalFile, clinical_files_in
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Made:
     """Of the case, in the version's."""
     sequences: tuple[str, ...]
     flags: tuple[Flag, ...]
-    files: dict[str, Path]
-    """Kind of a result to its file."""
+    files: dict[ClinicalFile, tuple[Path, ...]]
+    """Kind of a result to its files."""
 
 
 class Workers:
@@ -154,16 +154,17 @@ class Workers:
         errors = [flag.message for flag in done.flags if flag.severity == "error"]
         if errors and rule.hold_errors:
             raise CaseError(f"the result is held back: {'; '.join(errors)}")
-        missing = [kind for kind in wanted if kind not in done.files]
+        missing = [kind for kind in wanted if not done.files[kind]]
         if missing:
             said = [flag.message for flag in done.flags if flag.code == "no-dicom"]
             raise CaseError(f"{', '.join(missing)} could not be made: {'; '.join(said) or 'no reason was given'}")
         home = self._store.version_folder(version.key, version.number)
         parcels = [
-            _parcel(archive, done.files[kind], home)
+            _parcel(archive, file, home)
             for archive, some in kinds.items()
             for kind in KINDS
             if kind in some
+            for file in done.files[kind]
         ]
         sent = self._outbox.made(version, parcels, remark=self._remark(version))
         _tell("study made" if sent else "study superseded", version, seconds=round(time.monotonic() - began, 1))
@@ -211,12 +212,12 @@ def _read(output: Path) -> Made:
         raise CaseError(f"segment made {len(found)} cases of one study; its objects do not belong together")
     summary = read_summary(found[0])
     folder = found[0].parent
-    files = {kind: folder / name for kind, name in CLINICAL.items() if name in summary.outputs}
+    files = {kind: tuple(folder / name for name in clinical_files_in(summary.outputs, kind)) for kind in KINDS}
     return Made(
         folder=folder,
         sequences=tuple(summary.raw.series if summary.raw else summary.inputs),
         flags=summary.flags,
-        files=dict(files),
+        files=files,
     )
 
 

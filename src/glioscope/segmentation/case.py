@@ -155,7 +155,7 @@ def _load(work: Work, case: Case | DicomCase) -> "tuple[LoadedCase, RawRoute | N
             return loaded, None
     from glioscope.segmentation import raw
 
-    return raw.begin(case, why, loaded, work.output)
+    return raw.begin(case, why, loaded, work.output, pictures="capture" in work.options.dicom)
 
 
 def different_grids(case: Case) -> str:

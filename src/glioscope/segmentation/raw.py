@@ -6,7 +6,7 @@
 Loaded only when a case needs it: the libraries behind it are large.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from glioscope.prepare.patient import PreparedRaw, prepare_raw, record, to_nativ
 from glioscope.quality.inputs import THICK_MM
 from glioscope.results import DicomFiles, Flag, InputFile, Measurements
 from glioscope.results.preparation import NativeMap, RawOrigin, SeriesRecord
-from glioscope.segmentation.records import CLINICAL, SegmentOptions
+from glioscope.segmentation.records import CLINICAL, ClinicalFile, SegmentOptions, clinical_files_in
 from glioscope.space.volumes import write_volume
 
 WITHOUT_DICOM = (
@@ -40,14 +40,18 @@ class RawRoute:
     """How a case came from its raw scans, and the way back to each of them."""
 
     patient: RawPatient
-    """Without voxels: what is left are grids, sources and reasons."""
+    """Without voxels, but of one scan where pictures are asked for: what is left are grids, sources and reasons."""
     prepared: PreparedRaw
     why: str
     """What showed that the input is raw."""
 
 
-def begin(case: Case | DicomCase, why: str, loaded: LoadedCase | None, output: Path) -> tuple[LoadedCase, RawRoute]:
+def begin(
+    case: Case | DicomCase, why: str, loaded: LoadedCase | None, output: Path, *, pictures: bool = False
+) -> tuple[LoadedCase, RawRoute]:
     """Read the raw scans of a case, unless they are `loaded`, and bring them onto one grid, skull off.
+
+    With `pictures`, the scan that results refer to keeps its voxels; all others are let go of.
 
     Raises
     ------
@@ -66,7 +70,10 @@ def begin(case: Case | DicomCase, why: str, loaded: LoadedCase | None, output: P
         patient = read_nifti_scans(case.sequences)
     prepared = prepare_raw(patient)
     ready = prepared.loaded(case.case_id, output / case.case_id / "prepared")
-    bare = {code: replace(scan, image=_no_voxels(scan)) for code, scan in patient.scans.items()}
+    bare = {
+        code: scan if pictures and code == prepared.reference else replace(scan, image=_no_voxels(scan))
+        for code, scan in patient.scans.items()
+    }
     route = RawRoute(
         patient=replace(patient, scans=MappingProxyType(bare)), prepared=replace(prepared, heads={}), why=why
     )
@@ -132,20 +139,23 @@ def write_clinical(
         return {}, [Flag("no-dicom", "warning", WITHOUT_DICOM)]
     paths = {kind: folder / name for kind, name in CLINICAL.items()}
     keep = options.identity
-    steps = {
+    steps: dict[ClinicalFile, Callable[[], object]] = {
         "seg": lambda: clinical.write_segmentation(paths["seg"], maps[code], scan, scheme, identity=keep),
         "rtstruct": lambda: clinical.write_structure_set(paths["rtstruct"], maps[code], scan, scheme, identity=keep),
         "sr": lambda: clinical.write_measurements(paths["sr"], measurements, paths["seg"], scan, identity=keep),
+        "capture": lambda: clinical.write_captures(folder / "dicom", maps[code], scan, scheme, identity=keep),
     }
     wanted = [kind for kind in steps if kind in options.dicom or (kind == "seg" and "sr" in options.dicom)]
-    written, flags = {}, []
+    written: dict[str, str] = {}
+    flags = []
     for kind in wanted:  # the measurements refer to the segmentation, so it comes first
         try:
             steps[kind]()
         except GlioscopeError as error:
             flags.append(Flag("no-dicom", "warning", f"{CLINICAL[kind]} could not be made: {error}"))
             break
-        written[CLINICAL[kind]] = sha256_of(paths[kind])
+        names = [path.relative_to(folder).as_posix() for path in sorted((folder / "dicom").glob("*.dcm"))]
+        written |= {name: sha256_of(folder / name) for name in clinical_files_in(names, kind)}
     return written, flags
 
 

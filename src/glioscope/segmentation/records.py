@@ -1,7 +1,7 @@
 """What `segment` is told and what it answers."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -11,10 +11,22 @@ from glioscope.inference import Device, Precision
 from glioscope.results import CaseSummary, Flag
 
 Status = Literal["done", "skipped", "failed"]
-ClinicalFile = Literal["seg", "rtstruct", "sr"]
-"""DICOM segmentation, contours for radiotherapy, structured report of the measurements."""
-CLINICAL = {"seg": "dicom/segmentation.dcm", "rtstruct": "dicom/contours.dcm", "sr": "dicom/measurements.dcm"}
-"""Kind of a clinical file to its name in a case's folder."""
+ClinicalFile = Literal["seg", "rtstruct", "sr", "capture"]
+"""DICOM segmentation, contours for radiotherapy, structured report of the measurements, pictures with outlines."""
+CLINICAL: Mapping[ClinicalFile, str] = {
+    "seg": "dicom/segmentation.dcm",
+    "rtstruct": "dicom/contours.dcm",
+    "sr": "dicom/measurements.dcm",
+    "capture": "dicom/capture-1.dcm",
+}
+"""Kind of a clinical file to its name in a case's folder; of the pictures, which are several, to the first."""
+
+
+def clinical_files_in(outputs: Iterable[str], kind: ClinicalFile) -> tuple[str, ...]:
+    """Return the files of one kind among the names of a case's outputs."""
+    if kind == "capture":
+        return tuple(name for name in outputs if name.startswith("dicom/capture-"))
+    return tuple(name for name in outputs if name == CLINICAL[kind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
