@@ -111,7 +111,7 @@ def send(node: Node, paths: list[Path], *, calling: str = "MR1", called: str = "
     return found
 
 
-def wait(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
