@@ -153,7 +153,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         meter.done = done
         while kills and done >= kills[0]:
             kills.pop(0)
-            given = [entry for entry in read_manifest(output / "manifest.jsonl") if entry["event"] == "given"]
+            given = [entry for entry in read_manifest(output / "manifest.jsonl") if entry.event == "given"]
             try:
                 os.kill(int(given[-1]["worker"].rsplit(":", 1)[1]), signal.SIGKILL)
             except ProcessLookupError:
@@ -167,7 +167,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     meter.ended.set()
     meter.join()
     steady = time.perf_counter() - first[0]
-    events = [entry["event"] for entry in read_manifest(output / "manifest.jsonl")]
+    events = [entry.event for entry in read_manifest(output / "manifest.jsonl")]
     return {
         "cases": arguments.cases,
         "route": arguments.route,

@@ -17,7 +17,8 @@ from glioscope.results import DicomFiles, Flag, InputFile
 from glioscope.results.preparation import AffineGrid, BrainRecord, Preparation, RawOrigin
 from glioscope.results.stored import as_json
 from glioscope.space.grid import Grid
-from tiny import tiny_summary, write_tiny_model
+from summaries import tiny_summary
+from tiny import write_tiny_model
 
 SHAPE = (4, 3, 2)
 

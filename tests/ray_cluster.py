@@ -163,7 +163,7 @@ class Driver:
 
     def events(self, kind: str) -> list[dict[str, str]]:
         """Those of the manifest."""
-        return [entry for entry in read_manifest(self.output / "manifest.jsonl") if entry["event"] == kind]
+        return [entry for entry in read_manifest(self.output / "manifest.jsonl") if entry.event == kind]
 
     def until(self, met: Callable[[], bool], *, seconds: float = 240) -> None:
         """Wait for something to come true, as long as the driver lives."""
@@ -188,7 +188,7 @@ class Driver:
 
     def kill(self) -> None:
         """Kill it, and wait until Ray has ended its workers."""
-        workers = {int(entry["worker"].rsplit(":", 1)[1]) for entry in self.events("ready")}
+        workers = {int(entry.worker.rsplit(":", 1)[1]) for entry in self.events("ready")}
         self.process.kill()
         self.process.communicate()
         end = time.monotonic() + 60
@@ -219,7 +219,7 @@ def nothing_lost(cohort: Path, output: Path) -> None:
     found = verify(output)
     assert found.mismatches == ()
     assert {check.owner for check in found.checks} == set(names)
-    done = Counter(entry["case"] for entry in read_manifest(output / "manifest.jsonl") if entry["event"] == "done")
+    done = Counter(entry.case for entry in read_manifest(output / "manifest.jsonl") if entry.event == "done")
     assert set(done) <= set(names)
     assert max(done.values(), default=0) <= 1, f"done twice: {done.most_common(3)}"
     assert not list(output.rglob(".*")), "a half-written file was left"

@@ -6,6 +6,7 @@ Reads the study as `segment` does, and takes for a tumour what is brighter than 
 
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,9 @@ from glioscope.dicom.reading import read_dicom
 from glioscope.errors import GlioscopeError
 from glioscope.files import sha256_of
 from glioscope.labels import SCHEMES
-from glioscope.measure import measure
-from glioscope.results import CaseSummary, InputFile
-from glioscope.results.summary import (
-    EngineRecord,
-    GridRecord,
-    ModelRecord,
-    ProcessorRecord,
-    SchemeRecord,
-    write_summary,
-)
+from glioscope.results import InputFile, write_summary
 from glioscope.segmentation.records import CLINICAL
+from summaries import tiny_summary
 
 BRIGHT = 250
 
@@ -39,7 +32,8 @@ def main(source: Path, output: Path, kinds: list[str]) -> None:
     scan = next(iter(patient.scans.values()))
     scheme = SCHEMES["brats2023"]
     labels = np.where(scan.image > BRIGHT, 2, 0).astype(np.uint8)
-    measured = measure(labels, scan.grid, scheme)
+    inputs = {code: InputFile(file=code, channel=None, sha256="") for code in patient.scans}
+    summary = tiny_summary(source.name, labels=labels, grid=scan.grid, inputs=inputs, missing_sequences=patient.missing)
     paths = {kind: folder / name for kind, name in CLINICAL.items()}
     writing.write_segmentation(paths["seg"], labels, scan, scheme, identity=True)
     if "capture" in kinds:
@@ -47,26 +41,9 @@ def main(source: Path, output: Path, kinds: list[str]) -> None:
     if "rtstruct" in kinds:
         writing.write_structure_set(paths["rtstruct"], labels, scan, scheme, identity=True)
     if "sr" in kinds:
-        writing.write_measurements(paths["sr"], measured, paths["seg"], scan, identity=True)
+        writing.write_measurements(paths["sr"], summary.measurements, paths["seg"], scan, identity=True)
     outputs = {path.relative_to(folder).as_posix(): sha256_of(path) for path in (folder / "dicom").glob("*.dcm")}
-    grid = scan.grid
-    summary = CaseSummary(
-        case_id=source.name,
-        subject_id=source.name,
-        inputs={code: InputFile(file="", channel=None, sha256="") for code in patient.scans},
-        missing_sequences=patient.missing,
-        grid=GridRecord(shape=grid.shape, spacing_mm=grid.spacing_mm, orientation=grid.orientation),
-        scheme=SchemeRecord(name=scheme.name, labels={}),
-        model=ModelRecord(name="none", folder="", sha256=""),
-        settings={},
-        engine=EngineRecord(name="none", precision="", description="a threshold"),
-        processor=ProcessorRecord(model="", cores=1),
-        versions={},
-        measurements=measured,
-        flags=(),
-        outputs=outputs,
-    )
-    write_summary(folder / "summary.json", summary)
+    write_summary(folder / "summary.json", replace(summary, outputs=outputs))
 
 
 if __name__ == "__main__":

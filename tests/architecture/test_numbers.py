@@ -26,6 +26,7 @@ SAME_THING = {
     "service": "a program that runs on: the web server, the node",
     "store": "what such a program keeps in its database",
     "records": "what a room keeps of its work",
+    "summary": "what stands in a summary.json: of a case, of an evaluation",
     "schemes": "label schemes: of a data set, of what is scored",
 }
 """File names that occur in two rooms, and what they both treat."""

@@ -15,7 +15,7 @@ from glioscope.labels import scheme_named
 from glioscope.report import write_case_report
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import VolumeFile
-from tiny import tiny_summary
+from summaries import tiny_summary
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)

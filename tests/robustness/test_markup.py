@@ -25,7 +25,8 @@ from glioscope.report import (
 from glioscope.results import CaseSummary, Flag, InputFile, write_summary
 from glioscope.results.preparation import AffineGrid, BrainRecord, Preparation, RawOrigin, SeriesRecord
 from glioscope.results.summary import EngineRecord, ModelRecord
-from tiny import SHAPE, tiny_summary, write_tiny_case
+from summaries import tiny_summary
+from tiny import SHAPE, write_tiny_case
 
 SCHEME = scheme_named("brats2023")
 ATTACKS = (

@@ -20,7 +20,7 @@ from glioscope.measure import ChangeOptions, change
 from glioscope.measure.alignment import align
 from glioscope.measure.visits import Visit, load_visit
 from glioscope.phantom import Phantom, PhantomConfig, phantom, tumour
-from glioscope.report.change import ruler, write_change_report
+from glioscope.report.change import Ruler, ruler, write_change_report
 from glioscope.results import Flag, InputFile, read_summary, write_summary
 from glioscope.results.change import AlignedOn, AlignmentRecord, Both, Category, Change, Counts
 from glioscope.results.stored import as_json
@@ -28,7 +28,7 @@ from glioscope.results.summary import ModelRecord
 from glioscope.space.grid import Grid
 from glioscope.space.registration import Quality, Registration, RegistrationConfig
 from glioscope.space.volumes import Volume, VolumeFile, read_labels, write_volume
-from tiny import tiny_summary
+from summaries import tiny_summary
 
 COARSE = PhantomConfig(shape=(96, 112, 96), spacing_mm=(2.0, 2.0, 2.0), tumour="multifocal")
 POSE: dict[str, Any] = {"pose_mm": (7.0, -4.0, 5.0), "pose_degrees": (4.0, -5.0, 8.0)}
@@ -453,8 +453,8 @@ def test_tumour_beyond_the_later_scan_is_said(tmp_path: Path) -> None:
 def test_ruler(percent: float, at: float, beyond: bool) -> None:
     words = {"code": "SD", "name": "", "reason": "", "earlier": 1.0, "later": 1.0, "rule": ""}
     answer = Category(**words, percent=percent, loss_percent=50, growth_percent=25)
-    assert ruler(answer) == {"partial": 25, "growth": 62.5, "at": at, "beyond": beyond}
-    assert ruler(replace(answer, percent=None))["at"] is None
+    assert ruler(answer) == Ruler(partial=25, growth=62.5, at=at, beyond=beyond)
+    assert ruler(replace(answer, percent=None)).at is None
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from glioscope.results import write_summary
 from glioscope.results.summary import SchemeRecord
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import write_volume
-from tiny import tiny_summary
+from summaries import tiny_summary
 
 SHAPE = (16, 14, 12)
 DIAGONAL = math.sqrt(16**2 + 14**2 + 12**2)

@@ -12,7 +12,7 @@ from glioscope.cases import SEQUENCES, Case, LoadedCase
 from glioscope.errors import GeometryError
 from glioscope.labels import scheme_named
 from glioscope.quality import check_input, check_output, margin, uncertainty
-from glioscope.quality.inputs import not_measurable
+from glioscope.quality.inputs import Card, SubsetRow, not_measurable
 from glioscope.results import Flag
 from glioscope.results.stored import as_json
 from glioscope.space.grid import Grid
@@ -78,12 +78,8 @@ def test_missing_sequence_and_its_cost() -> None:
     assert codes(flags) == {"missing-t1c"}
     assert flags[0].code == "missing-t1c"
     assert "Enhancing tumour" in flags[0].message
-    card = {
-        "subsets": [
-            {"sequences": list(SEQUENCES), "WT": 0.9, "TC": 0.85, "ET": 0.8},
-            {"sequences": ["t1n", "t2w", "t2f"], "WT": 0.88, "TC": 0.6, "ET": 0.3},
-        ]
-    }
+    full = SubsetRow(sequences=SEQUENCES, WT=0.9, TC=0.85, ET=0.8)
+    card = Card(subsets=(full, SubsetRow(sequences=("t1n", "t2w", "t2f"), WT=0.88, TC=0.6, ET=0.3)))
     assert "WT 0.88 instead of 0.90, TC 0.60 instead of 0.85" in check_input(loaded, card=card)[0].message
 
 
@@ -256,12 +252,8 @@ def test_flag_as_json() -> None:
 
 
 def test_a_region_that_the_card_rates_too_low_is_not_measurable() -> None:
-    card = {
-        "subsets": [
-            {"sequences": ["t1n", "t1c", "t2w", "t2f"], "WT": 0.9, "TC": 0.7, "ET": 0.7},
-            {"sequences": ["t1n", "t2w"], "WT": 0.8, "TC": 0.4, "ET": 0.07},
-        ]
-    }
+    full = SubsetRow(sequences=("t1n", "t1c", "t2w", "t2f"), WT=0.9, TC=0.7, ET=0.7)
+    card = Card(subsets=(full, SubsetRow(sequences=("t1n", "t2w"), WT=0.8, TC=0.4, ET=0.07)))
     assert not_measurable(["t2w", "t1n"], card) == {"ET": 0.07}
     assert not_measurable(["t1n", "t1c", "t2w", "t2f"], card) == {}
     assert not_measurable(["t2f"], card) == {}

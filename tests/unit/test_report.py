@@ -38,10 +38,11 @@ from glioscope.results.summary import ModelRecord
 from glioscope.runs import Glimpse
 from glioscope.space.grid import Grid, reorient
 from glioscope.space.volumes import VolumeFile, write_volume
-from tiny import tiny_summary
+from summaries import tiny_summary
 
 SCHEME = scheme_named("brats2023")
 SHAPE = (40, 48, 36)
+STORED = Path(__file__).parents[1] / "golden" / "data"
 GRID = Grid(SHAPE, np.array([[1.0, 0, 0, -20], [0, 1, 0, -24], [0, 0, 1, -18], [0, 0, 0, 1]]))  # RAS
 HISTORY = (
     "step,epoch,seconds,stage,learning_rate,train_loss,train_dice,train_accuracy,"
@@ -198,16 +199,16 @@ def test_storage_order_changes_no_picture(codes: str) -> None:
 def test_viewer_codes_are_exact() -> None:
     scene = im.make_scene(loaded_case(), tumour(), SCHEME)
     data = viewer_data(scene, (1, 2, 3), measure(tumour(), GRID, SCHEME).lesions["ET"], "ET")
-    ni, nj, nk = data["shape"]
-    columns, rows = data["tiles"]
-    sheet = picture_of(data["segmentation"])
+    ni, nj, nk = data.shape
+    columns, rows = data.tiles
+    sheet = picture_of(data.segmentation)
     assert sheet.shape == (rows * nj, columns * ni)
     k = nk // 2
     tile = sheet[(k // columns) * nj :, (k % columns) * ni :][:nj, :ni]
     assert (tile == 16 * scene.codes[:, :, k].T).all()
-    assert data["start"] == [1, 2, 3]
-    voxel = data["lesions"][0]["voxel"]
-    mm = np.array(data["affine"]) @ [*voxel, 1]
+    assert data.start == (1, 2, 3)
+    voxel = data.lesions[0].voxel
+    mm = np.array(data.affine) @ [*voxel, 1]
     assert mm == pytest.approx([9.5, -1.5, -1.5], abs=1.1)  # the middle of the ring
 
 
@@ -224,8 +225,8 @@ def test_fine_volumes_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glioscope.report.viewer.MAX_VOXELS", 10_000)
     scene = im.make_scene(loaded_case(), tumour(), SCHEME)
     data = viewer_data(scene, (10, 10, 10), ())
-    assert np.prod(data["shape"]) <= 10_000
-    assert min(data["spacing"]) >= 2
+    assert np.prod(data.shape) <= 10_000
+    assert min(data.spacing) >= 2
 
 
 def test_images_that_would_make_a_page_too_large_are_packed_tighter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +234,9 @@ def test_images_that_would_make_a_page_too_large_are_packed_tighter(monkeypatch:
     sizes = []
     for most in (4_000_000, 1):  # all the room there is, and none: the coarsest is taken then
         monkeypatch.setattr("glioscope.report.viewer.MOST_IMAGE_BYTES", most)
-        sizes.append(sum(len(s["url"]) for s in viewer_data(scene, (1, 2, 3), ())["sequences"]))
+        sizes.append(sum(len(s.url) for s in viewer_data(scene, (1, 2, 3), ()).sequences))
     monkeypatch.setattr("glioscope.report.viewer.MOST_IMAGE_BYTES", (sizes[0] + sizes[1]) // 2 * 3 // 4)
-    sizes.append(sum(len(s["url"]) for s in viewer_data(scene, (1, 2, 3), ())["sequences"]))
+    sizes.append(sum(len(s.url) for s in viewer_data(scene, (1, 2, 3), ()).sequences))
     assert sizes[1] < sizes[2] < sizes[0]
 
 
@@ -402,14 +403,11 @@ def test_evaluation_report_draws_the_worst_cases(tmp_path: Path) -> None:
     write_volume(case / "case-0-seg.nii.gz", tumour(), GRID)
     write_volume(tmp_path / "case-0.nii.gz", np.roll(tumour(), 2, axis=0), GRID)
     assert load_case(case).reference is not None
-    summary = {
-        "cases": {
-            "case-0": {"reference": str(case / "case-0-seg.nii.gz"), "prediction": str(tmp_path / "case-0.nii.gz")}
-        },
-        "schemes": {"references": "brats2023", "predictions": "brats2023"},
-        "missing": ["case-9"],
-        "results": {"whole": {"WT": {"dice": {"mean": 0.61, "median": 0.6, "n": 5, "interval_95": [0.5, "nan"]}}}},
-    }
+    summary = json.loads((STORED / "evaluation-0.1.0.json").read_text("utf-8"))
+    own = {"reference": "brats2023", "prediction": "brats2023"}
+    files = {"reference": str(case / "case-0-seg.nii.gz"), "prediction": str(tmp_path / "case-0.nii.gz")}
+    summary |= {"cases": {"case-0": {**files, "schemes": own}}, "missing": ["case-9"]}
+    summary["results"]["whole"]["ET"]["dice"] |= {"mean": 0.61, "interval_95": [0.5, "nan"]}
     (out / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     page = write_evaluation_report(out).read_text(encoding="utf-8")
     assert_complete(page)

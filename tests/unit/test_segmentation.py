@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from glioscope import measure, report
 from glioscope.cases import load_case
+from glioscope.cli import main
 from glioscope.errors import CaseError, GeometryError, LabelError, ModelError, RunError
 from glioscope.results.stored import as_json
 from glioscope.segmentation import SegmentOptions, Worker, default_model, rewrite_reports, segment, worker
@@ -296,6 +298,36 @@ def test_pages_of_a_cohort_and_again_from_disk(tmp_path: Path, model: Path) -> N
     assert all("<html" in page.read_text("utf-8") for page in pages)
     with pytest.raises(RunError, match=r"holds no summary\.json of a segmented case"):
         rewrite_reports(tmp_path / "data")
+
+
+@pytest.mark.slow
+def test_a_summary_that_cannot_be_read_costs_its_own_case_alone(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is damaged is made anew; one of a later format is refused and stays as it is. So do the pages."""
+    for n in range(3):
+        write_tiny_case(tmp_path / "data", f"p{n}", seed=n)
+    out = tmp_path / "out"
+    segment(tmp_path / "data", out, model=model)
+    (out / "p0" / "summary.json").write_text('{"case_id": "p0"', encoding="utf-8")
+    later = json.loads((out / "p1" / "summary.json").read_text("utf-8")) | {"format": 2, "whole_body": {}}
+    (out / "p1" / "summary.json").write_text(json.dumps(later), encoding="utf-8")
+    for page in out.rglob("*.html"):
+        page.unlink()
+    assert main(["report", str(out)]) == 3
+    said = capsys.readouterr().err
+    assert "p0: failed:" in said
+    assert "format is 2, of a later Glioscope" in said
+    assert [page.parent.name for page in out.rglob("report.html")] == ["p2"]
+    table = (out / "index.html").read_text("utf-8")
+    assert "3 cases, 1 to check, 2 failed" in table or "3 cases, 2 failed" in table
+    assert main(["report", str(out / "p0")]) == 2
+    assert re.fullmatch(r"glioscope: .*p0/summary\.json: is damaged.*\n", capsys.readouterr().err.splitlines(True)[-1])
+    result = segment(tmp_path / "data", out, model=model)
+    status = {outcome.case_id: outcome.status for outcome in result.outcomes}
+    assert status == {"p0": "done", "p1": "failed", "p2": "skipped"}
+    assert "p1/summary.json: format is 2" in (out / "failures.csv").read_text("utf-8")
+    assert json.loads((out / "p1" / "summary.json").read_text("utf-8")) == later
 
 
 def test_a_failing_cohort_page_is_only_logged(

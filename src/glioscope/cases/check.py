@@ -111,7 +111,7 @@ def _tally(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _row(record: CaseRecord) -> dict[str, object]:
+def _row(record: CaseRecord) -> dict[str, str]:
     return {
         "case_id": record.case_id,
         "subject_id": record.subject_id,

@@ -26,6 +26,7 @@ from glioscope.evaluation.evaluating import (
 from glioscope.evaluation.pairs import PairFiles, find_pairs
 from glioscope.evaluation.protocols import Protocol, builtin_protocols, read_protocol
 from glioscope.evaluation.scoring import LabelPair, RegionScores, score_pair
+from glioscope.evaluation.summary import EvaluationSummary, read_evaluation
 from glioscope.evaluation.tables import MetricSummary, read_rows, summarise
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Comparison",
     "Difference",
     "Evaluation",
+    "EvaluationSummary",
     "LabelPair",
     "MetricSummary",
     "PairFiles",
@@ -48,6 +50,7 @@ __all__ = [
     "find_pairs",
     "golden_profiles",
     "pair_as_json",
+    "read_evaluation",
     "read_protocol",
     "read_rows",
     "score_pair",

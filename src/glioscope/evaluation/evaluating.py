@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,11 +24,19 @@ from glioscope.evaluation.pairs import (
 from glioscope.evaluation.protocols import Protocol, read_protocol
 from glioscope.evaluation.schemes import Schemes, choose_schemes
 from glioscope.evaluation.scoring import RegionScores, score_missing, score_pair
+from glioscope.evaluation.summary import (
+    BootstrapRecord,
+    EvaluationSummary,
+    PairRecord,
+    PairSchemes,
+    ProtocolRecord,
+    SchemesRecord,
+    write_summary,
+)
 from glioscope.evaluation.tables import (
     RESAMPLES,
     SEED,
     MetricSummary,
-    as_json,
     plain,
     rows_as_csv,
     summarise,
@@ -261,37 +269,36 @@ def _score(job: _Job, protocols: Sequence[Protocol]) -> list[RegionScores]:
 def write_evaluation(evaluation: Evaluation, output: Path) -> None:
     """Write ``cases.csv`` (a row per case, protocol and region) and ``summary.json``, each complete or not at all."""
     write_text(output / "cases.csv", rows_as_csv(evaluation.rows))
-    write_text(output / "summary.json", as_json(summary_record(evaluation)))
+    write_summary(output / "summary.json", summary_of(evaluation))
 
 
-def summary_record(evaluation: Evaluation) -> dict[str, object]:
+def summary_of(evaluation: Evaluation) -> EvaluationSummary:
     """Return what ``summary.json`` holds: results, and everything needed to judge and repeat them."""
-    return {
-        "protocols": {
-            p.name: {"title": p.title, "source": list(p.source), "notes": " ".join(p.notes.split())}
+    references, predictions = evaluation.schemes
+    return EvaluationSummary(
+        protocols={
+            p.name: ProtocolRecord(title=p.title, source=tuple(p.source), notes=" ".join(p.notes.split()))
             for p in evaluation.protocols
         },
-        "schemes": {"references": evaluation.schemes[0], "predictions": evaluation.schemes[1]},
-        "cases": {
-            f.case_id: {
-                "reference": str(f.reference.path),
-                "prediction": str(f.prediction.path) if f.prediction else None,
-                "schemes": dict(zip(("reference", "prediction"), evaluation.case_schemes[f.case_id], strict=True)),
-            }
-            for f in evaluation.pairs
-        },
-        "missing": list(evaluation.missing),
-        "refused": dict(evaluation.refused),
-        "resampled": list(evaluation.resampled),
-        "predictions_without_reference": list(evaluation.unmatched),
-        "counted": _COUNTED,
-        "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "subject", "interval": "percentile, of the mean"},
-        "seconds": round(evaluation.seconds, 2),
-        "results": {
-            protocol: {region: {m: asdict(s) for m, s in metrics.items()} for region, metrics in regions.items()}
-            for protocol, regions in evaluation.summary.items()
-        },
-    }
+        schemes=SchemesRecord(references=references, predictions=predictions),
+        cases={f.case_id: _pair_record(f, *evaluation.case_schemes[f.case_id]) for f in evaluation.pairs},
+        missing=evaluation.missing,
+        refused=evaluation.refused,
+        resampled=evaluation.resampled,
+        predictions_without_reference=evaluation.unmatched,
+        counted=_COUNTED,
+        bootstrap=BootstrapRecord(resamples=RESAMPLES, seed=SEED, unit="subject", interval="percentile, of the mean"),
+        seconds=round(evaluation.seconds, 2),
+        results=evaluation.summary,
+    )
+
+
+def _pair_record(files: PairFiles, reference: str, prediction: str) -> PairRecord:
+    return PairRecord(
+        reference=str(files.reference.path),
+        prediction=str(files.prediction.path) if files.prediction else None,
+        schemes=PairSchemes(reference=reference, prediction=prediction),
+    )
 
 
 def evaluate_pair(
@@ -319,12 +326,16 @@ def evaluate_pair(
     ).rows
 
 
-def pair_as_json(rows: Iterable[RegionScores]) -> dict[str, Any]:
+ScoreTree = dict[str, dict[str, dict[str, float | str]]]
+"""Protocol to region to metric to its value; nan and inf as these words."""
+
+
+def pair_as_json(rows: Iterable[RegionScores]) -> ScoreTree:
     """Return rows of one case as protocol to region to metric, non-finite numbers as the strings nan and inf."""
-    tree: dict[str, dict[str, Any]] = {}
+    tree: ScoreTree = {}
     for row in rows:
-        tree.setdefault(row.protocol, {})[row.region] = dict(row.scores)
-    return dict(plain(tree))
+        tree.setdefault(row.protocol, {})[row.region] = plain(row.scores)
+    return tree
 
 
 _LEGACY = ("dice", "hd95", "sensitivity", "specificity")
@@ -332,7 +343,7 @@ _LEGACY = ("dice", "hd95", "sensitivity", "specificity")
 
 def golden_profiles(
     prediction: Path, reference: Path, *, resample: bool = False, scheme: str = "brats2024"
-) -> dict[str, object]:
+) -> ScoreTree:
     """Return the scores of one pair under every profile by which BraTS results are exchanged.
 
     Parameters

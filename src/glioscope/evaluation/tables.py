@@ -1,12 +1,11 @@
 """Tables of scores: rows to CSV, and over cases to means with their uncertainty."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from glioscope.cases import subject_of
 from glioscope.errors import CaseError
 from glioscope.evaluation.scoring import RegionScores
 from glioscope.files import csv_text
+from glioscope.results.stored import Stored
 
 COLUMNS = ("case_id", "protocol", "region", "status", "empty", "reference_ml", "prediction_ml")
 RESAMPLES = 2000
@@ -24,12 +24,15 @@ SEED = 20230501
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MetricSummary:
-    """One metric of one region over the cases of a data set."""
+class MetricSummary(Stored):
+    """One metric of one region over the cases of a data set, in the metric's own unit."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid"}  # nan and inf are values here
 
     n: int
     """Cases with a finite value: those that mean, sd and interval are over."""
     mean: float
+    """Over the finite values; nan where there are none."""
     median: float
     """Over all defined cases, an infinite distance counted as the largest."""
     sd: float
@@ -190,8 +193,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def as_json(value: Any) -> str:
-    """Return indented JSON of plain values."""
-    return json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +32,33 @@ BACK_TO_FRONT = 0.53
 """Centre of mass from back (0) to front (1): a brain is wider behind."""
 
 
-def check_input(loaded: LoadedCase, *, card: Mapping[str, Any] | None = None) -> tuple[Flag, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubsetRow:
+    """How well the network did on cases of which it was shown only these sequences."""
+
+    sequences: tuple[str, ...]
+    WT: float | None = None
+    """Mean Dice of the region; likewise of the next two."""
+    TC: float | None = None
+    ET: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What is used of a model's `card.json`."""
+
+    subsets: tuple[SubsetRow, ...] = ()
+
+
+def check_input(loaded: LoadedCase, *, card: Card | None = None) -> tuple[Flag, ...]:
     """Return what is odd about a case before anything is computed from it.
 
     Parameters
     ----------
     loaded : LoadedCase
         Any storage order; every present sequence is looked at.
-    card : mapping, optional
-        The model's `card.json`. Its ``subsets``, rows of ``sequences`` and mean Dice by region (such as
-        ``{"sequences": ["t1n", "t2w"], "WT": 0.85, "TC": 0.6, "ET": 0.4}``), tell what a missing sequence costs.
+    card : Card, optional
+        The model's: tells what a missing sequence costs.
 
     Returns
     -------
@@ -75,21 +92,23 @@ NOT_MEASURABLE = 0.4
 """Mean Dice on the card below which a region's size is not told: without T1 with contrast ET stays below it."""
 
 
-def not_measurable(sequences: Iterable[str], card: Mapping[str, Any] | None) -> dict[str, float]:
+def not_measurable(sequences: Iterable[str], card: Card | None) -> dict[str, float]:
     """Return the regions that a network finds too badly from these sequences to be measured, with their mean Dice."""
     here = set(sequences)
-    for row in (card or {}).get("subsets") or ():
-        if set(row["sequences"]) == here:
-            return {region: float(row[region]) for region in REGIONS if row.get(region, 1.0) < NOT_MEASURABLE}
+    for row in card.subsets if card else ():
+        if set(row.sequences) == here:
+            scores = {"WT": row.WT, "TC": row.TC, "ET": row.ET}
+            return {region: dice for region, dice in scores.items() if dice is not None and dice < NOT_MEASURABLE}
     return {}
 
 
-def _missing(loaded: LoadedCase, card: Mapping[str, Any] | None) -> Iterator[Flag]:
-    rows = {tuple(row["sequences"]): row for row in (card or {}).get("subsets") or ()}
+def _missing(loaded: LoadedCase, card: Card | None) -> Iterator[Flag]:
+    rows = {row.sequences: row for row in card.subsets} if card else {}
     here, full = rows.get(tuple(loaded.images)), rows.get(SEQUENCES)
     cost = ""
     if here and full:
-        parts = [f"{r} {here[r]:.2f} instead of {full[r]:.2f}" for r in REGIONS if r in here and r in full]
+        scores = [(region, getattr(here, region), getattr(full, region)) for region in REGIONS]
+        parts = [f"{r} {few:.2f} instead of {all_:.2f}" for r, few, all_ in scores if None not in (few, all_)]
         cost = f" Mean Dice to expect with {', '.join(loaded.images)}: {', '.join(parts)}."
     for name in loaded.case.missing:
         effect = " Enhancing tumour cannot be seen without it." if name == "t1c" else ""

@@ -7,7 +7,6 @@ model, versions, checksums, engine, seconds.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from glioscope.evaluation.metrics import overlap
 from glioscope.files import atomic_path
 from glioscope.labels import LabelScheme, convert_labels
 from glioscope.report import images as im
-from glioscope.report.page import Still, flatten, sequence_stills, still, write_page
+from glioscope.report.page import Still, StillRow, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.report.viewer import viewer_data
 from glioscope.results import CaseSummary, Ends, Lesion, Measurements, gravest_first
@@ -129,7 +128,7 @@ def _first(scene: im.Scene, *wanted: str) -> str:
     return next(name for name in (*wanted, *scene.images) if name in scene.images)
 
 
-def _planes(scene: im.Scene, at: tuple[int, int, int]) -> list[dict[str, Any]]:
+def _planes(scene: im.Scene, at: tuple[int, int, int]) -> list[StillRow]:
     """Return for each plane its stills: plain, segmentation, and what else there is to compare."""
     rows = []
     for plane in im.PLANES:
@@ -151,7 +150,7 @@ def _planes(scene: im.Scene, at: tuple[int, int, int]) -> list[dict[str, Any]]:
         if scene.uncertainty is not None:
             picture = im.heat_picture(grey, im.take(scene.uncertainty, plane, at))
             stills.append(still(picture, f"{plane} slice with the uncertainty", "Uncertainty", sides))
-        rows.append({"plane": plane, "stills": stills})
+        rows.append(StillRow(name=plane, stills=stills))
     return rows
 
 

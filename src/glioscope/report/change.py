@@ -5,7 +5,7 @@ made again. Everything is shown on the later scan's grid; the earlier scan is ca
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from glioscope.errors import GlioscopeError
 from glioscope.labels import REGIONS
 from glioscope.report import images as im
-from glioscope.report.page import Still, flatten, still, write_page
+from glioscope.report.page import Still, StillRow, flatten, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES
-from glioscope.report.viewer import viewer_data
+from glioscope.report.viewer import ViewerData, ViewerRegion, viewer_data
 from glioscope.results import Lesion
 from glioscope.results.change import CHANGE, Category, Change, FollowedLesion, read_change
 from glioscope.results.stored import as_json
@@ -91,23 +91,34 @@ def _interval(days: int | None) -> str:
     return f"{days / 7:.0f} weeks" if days < 365 else f"{days / 30.44:.0f} months"
 
 
-def ruler(answer: Category) -> dict[str, object]:
-    """Return where a change stands between RANO's thresholds, as shares of a line from 0 to 100.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruler:
+    """Where a change stands between RANO's thresholds, as shares of a line from 0 to 100."""
 
-    ``partial`` and ``growth`` are the thresholds; ``at`` the change, None where there is no percentage.
-    """
+    partial: float
+    """Threshold of partial response."""
+    growth: float
+    """Threshold of progression."""
+    at: float | None
+    """The change; None where there is no percentage."""
+    beyond: bool
+    """It is more than the line holds."""
+
+
+def ruler(answer: Category) -> Ruler:
+    """Return where a change stands between RANO's thresholds."""
 
     def place(percent: float) -> float:
         low, high = SCALE
         return round(100 * (min(max(percent, low), high) - low) / (high - low), 2)
 
     change = answer.percent
-    return {
-        "partial": place(-answer.loss_percent),
-        "growth": place(answer.growth_percent),
-        "at": None if change is None else place(change),
-        "beyond": change is not None and change > SCALE[1],
-    }
+    return Ruler(
+        partial=place(-answer.loss_percent),
+        growth=place(answer.growth_percent),
+        at=None if change is None else place(change),
+        beyond=change is not None and change > SCALE[1],
+    )
 
 
 def _scene(content: Change, maps: Mapping[str, Volume]) -> tuple[im.Scene, list[str]]:
@@ -179,7 +190,7 @@ def _weight(scene: im.Scene) -> NDArray[np.uint8]:
     return total
 
 
-def _planes(scene: im.Scene, at: tuple[int, int, int], dates: list[str]) -> list[dict[str, object]]:
+def _planes(scene: im.Scene, at: tuple[int, int, int], dates: list[str]) -> list[StillRow]:
     """Return rows of three pictures: the earlier date, the later one, what changed between them."""
     codes = [name for name in scene.images if not name.startswith("earlier ")]
     first = codes[0]
@@ -191,7 +202,7 @@ def _planes(scene: im.Scene, at: tuple[int, int, int], dates: list[str]) -> list
 
 def _row(
     scene: im.Scene, at: tuple[int, int, int], code: str, plane: im.Plane, region: str, dates: list[str]
-) -> dict[str, Any]:
+) -> StillRow:
     label, sides = SEQUENCE_NAMES.get(code, code), im.SIDES[plane]
     reference = scene.codes if scene.reference is None else scene.reference
     stills: list[Still] = []
@@ -206,7 +217,7 @@ def _row(
     stills.append(
         still(picture, f"{plane} slice with growth and shrinkage of the {text}", f"Change of the {text}", sides)
     )
-    return {"plane": plane, "label": label, "region": region, "stills": stills}
+    return StillRow(name=plane, label=label, region=region, stills=stills)
 
 
 def change_picture(scene: im.Scene, code: str, plane: im.Plane, at: tuple[int, int, int], region: str) -> im.Picture:
@@ -218,7 +229,7 @@ def change_picture(scene: im.Scene, code: str, plane: im.Plane, at: tuple[int, i
     return im.paint(picture, before & ~now, SHRINKAGE, fill=0.6)
 
 
-def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Change) -> dict[str, Any]:
+def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Change) -> ViewerData:
     """Return the slice viewer's data: both dates' scans, growth and shrinkage of whole tumour and core as overlays."""
     layers = (
         ("Tumour lost", "WT", False, PALE_SHRINKAGE),
@@ -234,14 +245,19 @@ def _viewer(scene: im.Scene, at: tuple[int, int, int], content: Change) -> dict[
     rows = [(row, row.centre_mm) for row in content.enhancing.lesions if row.centre_mm is not None]
     places = [Lesion(volume_ml=row.volume_ml.later, centroid_mm=centre) for row, centre in rows]
     data = viewer_data(shown, at, places, "ET")
-    data["regions"] = [{"name": name, "label": name.lower(), "colour": colour} for name, _, _, colour in layers]
-    data["words"] = {"segmentation": "change", "none": "none"}
-    for sequence in data["sequences"]:
-        date, _, code = sequence["name"].rpartition(" ")
-        sequence["label"] = f"{SEQUENCE_NAMES.get(code, code)} {date or 'later'}"
-    for jump, (row, _) in zip(data["lesions"], rows, strict=True):
-        jump["label"] = _label(row)
-    return data
+    return replace(
+        data,
+        regions=tuple(ViewerRegion(name=name, label=name.lower(), colour=colour) for name, _, _, colour in layers),
+        words={"segmentation": "change", "none": "none"},
+        sequences=tuple(replace(sequence, label=_dated(sequence.name)) for sequence in data.sequences),
+        lesions=tuple(replace(jump, label=_label(row)) for jump, (row, _) in zip(data.lesions, rows, strict=True)),
+    )
+
+
+def _dated(name: str) -> str:
+    """Return what the viewer calls a scan: `earlier t1c` is of the earlier date, `t1c` of the later one."""
+    date, _, code = name.rpartition(" ")
+    return f"{SEQUENCE_NAMES.get(code, code)} {date or 'later'}"
 
 
 def _label(row: FollowedLesion) -> str:

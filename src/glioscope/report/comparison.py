@@ -3,8 +3,8 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from glioscope.evaluation import Comparison, RegionScores
 from glioscope.report.figures import box_figure, chart, difference_figure, has_values
@@ -80,14 +80,25 @@ def _values(methods: Mapping[str, Sequence[RegionScores]], comparison: Compariso
     }
 
 
-def _case_rows(comparison: Comparison, dice: Values) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CaseRow:
+    """One case under every method."""
+
+    case_id: str
+    means: Mapping[str, float]
+    """Method to mean Dice over the regions."""
+    gain: float
+    """Of the last method over the first."""
+
+
+def _case_rows(comparison: Comparison, dice: Values) -> list[_CaseRow]:
     """Return each case with its mean Dice by method, those first where first and last method differ most."""
     rows = []
     for n, case in enumerate(comparison.cases):
         means = {name: _mean([group[name][n] for group in dice.values()]) for name in comparison.methods}
         gain = means[comparison.methods[-1]] - means[comparison.methods[0]]
-        rows.append({"case_id": case, "means": means, "gain": gain})
-    return sorted(rows, key=lambda row: -abs(row["gain"]) if math.isfinite(row["gain"]) else math.inf)
+        rows.append(_CaseRow(case_id=case, means=means, gain=gain))
+    return sorted(rows, key=lambda row: -abs(row.gain) if math.isfinite(row.gain) else math.inf)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ sheet and scripts, and JSON whose `<`, `>` and `&` are written as escapes.
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -31,6 +31,7 @@ from glioscope.report.images import (
     jpeg,
 )
 from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of, metric_name
+from glioscope.results.stored import as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,19 @@ class Still:
     """Letters at the left, right, top and bottom."""
     width: int = 0
     height: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillRow:
+    """Pictures side by side."""
+
+    name: str
+    """Of the row: a plane, or a case."""
+    stills: Sequence[Still]
+    label: str = ""
+    """Of the sequence, where a row is of one."""
+    region: str = ""
+    """That the row is about, where it is about one."""
 
 
 def still(picture: Picture, alt: str, caption: str = "", sides: tuple[str, ...] = ()) -> Still:
@@ -112,6 +126,7 @@ def _environment() -> Environment:
     made.filters["metric"] = metric_name
     made.globals.update(
         style=Markup(asset("page.css")),
+        as_json=as_json,
         script=lambda name: Markup(asset(name)),
         packed=packed_asset,
         error_colours=ERROR_COLOURS,

@@ -1,8 +1,9 @@
 """The page of a training: its curves, what the network saw, what it drew, how well it did."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from glioscope.prepare.preprocessing import CACHE_SCHEME, PreparedCase, load_pre
 from glioscope.report import images as im
 from glioscope.report.figures import beside_figure, box_figure, chart, curves_figure, has_values, read_history
 from glioscope.report.page import (
+    StillRow,
     comparison_stills,
     flatten,
     read_record,
@@ -81,7 +83,32 @@ def write_run_report(run_folder: Path, *, beside: Path | None = None) -> Path:
     return page
 
 
-def _beside(run_folder: Path, other: Path) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beside:
+    """Charts of two runs."""
+
+    names: tuple[str, ...]
+    curves: str
+    boxes: str | None
+    """None where neither has scored a case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fold:
+    """What the page shows of one fold."""
+
+    name: str
+    curves: str
+    best: Mapping[str, float] | None
+    """Columns of the history at the best validation; None before the first one."""
+    minutes: float | None
+    """Of training."""
+    steps: int
+    moments: Sequence[StillRow]
+    """A row per validated case, its predictions over the steps."""
+
+
+def _beside(run_folder: Path, other: Path) -> _Beside:
     """Return charts of two runs: validation Dice over time, and Dice per region of the cases each has scored."""
     runs = {run_folder.resolve().name: run_folder, other.resolve().name: other}
     if len(runs) < 2:
@@ -96,11 +123,11 @@ def _beside(run_folder: Path, other: Path) -> dict[str, object]:
         for region in REGIONS:
             own = [row for row in rows if row.protocol == protocol and row.region == region]
             scores[region][name] = [row.scores.get("dice", math.nan) for row in own]
-    return {
-        "names": list(runs),
-        "curves": chart(beside_figure({name: read_history(path) for name, path in first.items() if path})),
-        "boxes": chart(box_figure(scores, label="Dice")) if has_values(scores) else None,
-    }
+    return _Beside(
+        names=tuple(runs),
+        curves=chart(beside_figure({name: read_history(path) for name, path in first.items() if path})),
+        boxes=chart(box_figure(scores, label="Dice")) if has_values(scores) else None,
+    )
 
 
 def _reference_first(scene: im.Scene) -> im.Scene:
@@ -110,7 +137,7 @@ def _reference_first(scene: im.Scene) -> im.Scene:
     return im.Scene(grid=scene.grid, images=scene.images, names=scene.names, codes=scene.reference)
 
 
-def _sequences(config: dict[str, object]) -> tuple[str, ...]:
+def _sequences(config: Mapping[str, Any]) -> tuple[str, ...]:
     for table in (config, config.get("config", {}), config.get("settings", {})):
         chosen = table.get("preprocessing", {}).get("sequences") if isinstance(table, dict) else None
         if chosen:
@@ -118,13 +145,13 @@ def _sequences(config: dict[str, object]) -> tuple[str, ...]:
     return SEQUENCES
 
 
-def _region_names(config: dict[str, object]) -> tuple[str, ...]:
+def _region_names(config: Mapping[str, object]) -> tuple[str, ...]:
     table = config.get("settings")
     regions = table.get("regions") if isinstance(table, dict) else None
     return tuple(regions.get("names", REGIONS)) if isinstance(regions, dict) else REGIONS
 
 
-def _fold(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> dict[str, object]:
+def _fold(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> _Fold:
     """Return curves, the best validation and samples over epochs of one fold."""
     history = read_history(folder / "history.csv")
     best = None
@@ -134,17 +161,17 @@ def _fold(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> dic
         names = ("step", "val_dice", *(f"val_dice_{name}" for name in regions), "val_accuracy", "val_loss")
         best = {name: float(history[name][row]) for name in names if name in history}
     seconds = history.get("seconds")
-    return {
-        "name": folder.name.replace("_", " "),
-        "curves": chart(curves_figure(history)),
-        "best": best,
-        "minutes": float(np.nanmax(seconds)) / 60 if seconds is not None and np.isfinite(seconds).any() else None,
-        "steps": int(np.nanmax(history["step"])) if "step" in history and history["step"].size else 0,
-        "moments": [_moments(case, sequences, regions) for case in sorted((folder / "samples").glob("*/"))],
-    }
+    return _Fold(
+        name=folder.name.replace("_", " "),
+        curves=chart(curves_figure(history)),
+        best=best,
+        minutes=float(np.nanmax(seconds)) / 60 if seconds is not None and np.isfinite(seconds).any() else None,
+        steps=int(np.nanmax(history["step"])) if "step" in history and history["step"].size else 0,
+        moments=[_moments(case, sequences, regions) for case in sorted((folder / "samples").glob("*/"))],
+    )
 
 
-def _moments(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> dict[str, object]:
+def _moments(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> StillRow:
     """Return one slice of a validated case: the image, the reference, and what the network drew step after step."""
     found: dict[int, Glimpse] = {}
     for file in folder.glob("*.npz"):
@@ -165,7 +192,7 @@ def _moments(folder: Path, sequences: Sequence[str], regions: Sequence[str]) -> 
         truth = im.overlay(grey, im.take(scene.reference, "axial", (0, 0, 0)), scene.names)
         stills.append(still(truth, f"{folder.name}: reference", "Reference", im.SIDES["axial"]))
         stills.insert(0, still(grey, f"{folder.name}: image", SEQUENCE_NAMES.get(name, name), im.SIDES["axial"]))
-    return {"case_id": folder.name, "stills": stills}
+    return StillRow(name=folder.name, stills=stills)
 
 
 def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str], names: Sequence[str]) -> im.Scene:
@@ -191,7 +218,7 @@ def _scene_of_glimpse(glimpse: Glimpse, sequences: Sequence[str], names: Sequenc
     )
 
 
-def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, object]]:
+def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[StillRow]:
     """Return the preprocessed images of a few cases: every channel as the network gets it, and the reference."""
     files = sorted(folder.glob("*.json"))
     rows = []
@@ -204,13 +231,13 @@ def _prepared_rows(folder: Path, sequences: Sequence[str]) -> list[dict[str, obj
             base = im.grey_picture(scene, list(scene.images)[-1], "axial", at)
             picture = im.overlay(base, im.take(scene.reference, "axial", at), scene.names)
             stills.append(still(picture, f"Reference of {file.stem}", "Reference", im.SIDES["axial"]))
-        rows.append({"case_id": file.stem, "stills": stills})
+        rows.append(StillRow(name=file.stem, stills=stills))
     return rows
 
 
-def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequence[str]) -> list[dict[str, object]]:
+def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequence[str]) -> list[StillRow]:
     """Return predictions of a few held-out cases beside their references."""
-    rows: list[dict[str, object]] = []
+    rows: list[StillRow] = []
     for fold in folds:
         for file in sorted((fold / "validation").rglob("*.nii.gz")):
             case_id = file.parent.name if file.name == "segmentation.nii.gz" else nifti_stem(file)
@@ -223,7 +250,7 @@ def _prediction_rows(run_folder: Path, folds: Sequence[Path], sequences: Sequenc
             scene = im.scene_of_prepared(prepared, sequences, prediction=prediction)
             at = im.largest_slices(_reference_first(scene))
             name = f"{case_id}, {fold.name.replace('_', ' ')}"
-            rows.append({"case_id": name, "stills": comparison_stills(scene, at, case_id)})
+            rows.append(StillRow(name=name, stills=comparison_stills(scene, at, case_id)))
     return rows
 
 

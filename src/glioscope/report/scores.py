@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from glioscope.cases import Case, load_case, scan_cases
 from glioscope.errors import CaseError, GlioscopeError
-from glioscope.evaluation import RegionScores, read_rows
+from glioscope.evaluation import EvaluationSummary, MetricSummary, RegionScores, read_evaluation, read_rows
+from glioscope.evaluation.summary import PairRecord
 from glioscope.labels import REGIONS, convert_labels, scheme_named
 from glioscope.report import images as im
 from glioscope.report.figures import box_figure, chart, has_values, scatter_figure
-from glioscope.report.page import Still, comparison_stills, read_record, write_page
+from glioscope.report.page import Still, comparison_stills, write_page
 from glioscope.report.style import metric_name
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import read_labels
@@ -32,13 +32,14 @@ def write_evaluation_report(folder: Path) -> Path:
     CaseError
         The folder holds no readable table.
     RunError
-        The page cannot be written.
+        Its summary.json is damaged or of a later format, or the page cannot be written.
     """
     rows = read_rows(folder)
-    summary = read_record(folder / "summary.json")
+    record = folder / "summary.json"
+    summary = read_evaluation(record) if record.is_file() else None
     protocols = list(dict.fromkeys(row.protocol for row in rows))
     charts = [_charts(rows, protocol) for protocol in protocols]
-    results, main = summary.get("results") or {}, main_protocol(rows)
+    results, main = summary.results if summary else {}, main_protocol(rows)
     page = folder / "report.html"
     write_page(
         page,
@@ -48,29 +49,40 @@ def write_evaluation_report(folder: Path) -> Path:
             "name": folder.resolve().name,
             "cases": len({row.case_id for row in rows}),
             "charts": charts,
-            "protocols": summary.get("protocols") or {},
+            "protocols": summary.protocols if summary else {},
             "results": _result_tables(results),
             "dice": _dice_name([row for row in rows if row.protocol == main]),
             "headline": {region: found for region, found in results.get(main, {}).items() if region in REGIONS},
-            "missing": summary.get("missing") or [],
-            "refused": summary.get("refused") or {},
-            "resampled": summary.get("resampled") or [],
-            "counted": summary.get("counted") or "",
+            "missing": summary.missing if summary else (),
+            "refused": summary.refused if summary else {},
+            "resampled": summary.resampled if summary else (),
+            "counted": summary.counted if summary else "",
             "worst": _worst(rows, main, summary),
             "main": main,
-            "names": ("WT", "TC", "ET"),
+            "names": REGIONS,
         },
     )
     return page
 
 
-def score_charts(path: Path) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreCharts:
+    """Charts of one `cases.csv` under one protocol; None where there is nothing to draw."""
+
+    protocol: str = ""
+    cases: int = 0
+    boxes: str | None = None
+    distances: str | None = None
+    scatter: str | None = None
+
+
+def score_charts(path: Path) -> ScoreCharts:
     """Return the charts of one `cases.csv` under its main protocol; without charts if it is no such table."""
     try:
         rows = read_rows(path)
     except CaseError:
-        return {"boxes": None}
-    return _charts(rows, main_protocol(rows)) if rows else {"boxes": None}
+        return ScoreCharts()
+    return _charts(rows, main_protocol(rows)) if rows else ScoreCharts()
 
 
 def main_protocol(rows: Sequence[RegionScores]) -> str:
@@ -96,62 +108,84 @@ def _values(rows: Sequence[RegionScores], protocol: str, metric: str | None = No
     return {(row.case_id, row.region): row.scores.get(name, math.nan) for row in own}
 
 
-def _charts(rows: Sequence[RegionScores], protocol: str) -> dict[str, object]:
+def _charts(rows: Sequence[RegionScores], protocol: str) -> ScoreCharts:
     own = [row for row in rows if row.protocol == protocol]
     dice = _dice_name(own)
     regions = [r for r in _regions(rows, protocol) if any(dice in row.scores for row in own if row.region == r)]
     scores = {r: {"": [row.scores.get(dice, math.nan) for row in own if row.region == r]} for r in regions}
     far = {r: {"": [row.scores.get("hd95", math.nan) for row in own if row.region == r]} for r in regions}
     points = {r: ([row.reference_ml for row in own if row.region == r], group[""]) for r, group in scores.items()}
-    return {
-        "protocol": protocol,
-        "cases": len({row.case_id for row in own}),
-        "boxes": chart(box_figure(scores, label=metric_name(dice))) if has_values(scores) else None,
-        "distances": chart(box_figure(far, label="HD95, mm", top=None)) if has_values(far) else None,
-        "scatter": chart(scatter_figure(points, x="reference volume, ml", y=metric_name(dice)))
-        if has_values(scores)
-        else None,
-    }
+    drawn = has_values(scores)
+    return ScoreCharts(
+        protocol=protocol,
+        cases=len({row.case_id for row in own}),
+        boxes=chart(box_figure(scores, label=metric_name(dice))) if drawn else None,
+        distances=chart(box_figure(far, label="HD95, mm", top=None)) if has_values(far) else None,
+        scatter=chart(scatter_figure(points, x="reference volume, ml", y=metric_name(dice))) if drawn else None,
+    )
 
 
-def _result_tables(results: Mapping[str, Any]) -> Mapping[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ResultTable:
+    """The summary of one protocol as a table."""
+
+    metrics: Sequence[str]
+    """Columns."""
+    regions: Mapping[str, Mapping[str, MetricSummary]]
+    """Rows."""
+
+
+def _result_tables(results: Mapping[str, Mapping[str, Mapping[str, MetricSummary]]]) -> dict[str, _ResultTable]:
     """Return for each protocol its metrics in order, and per region the summary of each."""
     tables = {}
     for protocol, regions in results.items():
         found = list(dict.fromkeys(m for metrics in regions.values() for m in metrics))
         metrics = [m for m in SHOWN_METRICS if m in found] + [m for m in found if m not in SHOWN_METRICS]
-        tables[protocol] = {"metrics": metrics, "regions": regions}
+        tables[protocol] = _ResultTable(metrics=metrics, regions=regions)
     return tables
 
 
-def _worst(rows: Sequence[RegionScores], protocol: str, summary: Mapping[str, Any]) -> list[dict[str, object]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WorstCase:
+    """A case of low scores."""
+
+    case_id: str
+    mean: float
+    scores: Mapping[str, float]
+    """Region to Dice."""
+    stills: Sequence[Still]
+
+
+def _worst(rows: Sequence[RegionScores], protocol: str, summary: EvaluationSummary | None) -> list[_WorstCase]:
     """Return the cases of lowest mean Dice, with pictures where their files are still there."""
     by_case: dict[str, dict[str, float]] = {}
     for (case, region), value in _values(rows, protocol).items():
         by_case.setdefault(case, {})[region] = value
     means = {case: _mean(list(scores.values())) for case, scores in by_case.items()}
     order = sorted((case for case in means if math.isfinite(means[case])), key=means.__getitem__)[:WORST_CASES]
+    files = summary.cases if summary else {}
     return [
-        {"case_id": case, "mean": means[case], "scores": by_case[case], "stills": _case_stills(case, summary)}
+        _WorstCase(
+            case_id=case,
+            mean=means[case],
+            scores=by_case[case],
+            stills=_case_stills(case, files[case]) if case in files else [],
+        )
         for case in order
     ]
 
 
-def _case_stills(case_id: str, summary: Mapping[str, Any]) -> list[Still]:
+def _case_stills(case_id: str, files: PairRecord) -> list[Still]:
     """Return image, prediction, reference and difference of a case; nothing where a file is gone or unreadable."""
-    files = (summary.get("cases") or {}).get(case_id) or {}
-    schemes = files.get("schemes") or {}
-    if not files.get("reference") or not files.get("prediction"):
+    if files.prediction is None:
         return []
     try:
-        own = scheme_named(schemes.get("reference", "brats2023"))
-        other = scheme_named(schemes.get("prediction", own.name))
-        reference = read_labels(Path(files["reference"]))
-        prediction = read_labels(Path(files["prediction"]))
+        own, other = scheme_named(files.schemes.reference), scheme_named(files.schemes.prediction)
+        reference, prediction = read_labels(Path(files.reference)), read_labels(Path(files.prediction))
         if not prediction.grid.matches(reference.grid):
             return []
         labels = convert_labels(prediction.data, other, own)
-        folder = Path(files["reference"]).parent
+        folder = Path(files.reference).parent
         found = [case for case in scan_cases(folder)[0] if case.case_id == case_id]
         loaded = load_case(_one_sequence(found[0])) if found else None
     except GlioscopeError:

@@ -7,12 +7,12 @@ so that browsers which disturb read-back pixels a little, against tracking, cann
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.report.images import SIDES, Scene, data_url, jpeg, png
+from glioscope.report.images import SIDES, Plane, Scene, data_url, jpeg, png
 from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
 from glioscope.results import Lesion
 from glioscope.space.grid import Grid
@@ -25,10 +25,65 @@ MOST_IMAGE_BYTES = 4_000_000
 """Of all sequences of a case: with them its page stays below 8 MB."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerSequence:
+    """A volume of grey values."""
+
+    name: str
+    label: str
+    url: str
+    """A `data:` address of its mosaic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerRegion:
+    """An overlay, by its bit in the codes."""
+
+    name: str
+    label: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """A place to go to."""
+
+    label: str
+    voxel: tuple[int, ...]
+    """(i, j, k)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewerData:
+    """All that the slice viewer shows, as its script reads it from the page."""
+
+    shape: tuple[int, ...]
+    """(i, j, k), of the thinned grid."""
+    spacing: tuple[float, ...]
+    """Millimetres."""
+    affine: list[list[float]]
+    """(3, 4): voxel to RAS+ mm."""
+    tiles: tuple[int, int]
+    """Columns and rows of the mosaics."""
+    sequences: tuple[ViewerSequence, ...]
+    regions: tuple[ViewerRegion, ...]
+    segmentation: str | None
+    """A `data:` address; likewise of the next two."""
+    reference: str | None
+    uncertainty: str | None
+    lesions: tuple[Jump, ...]
+    start: tuple[int, ...]
+    """Voxel where the crosshair begins."""
+    sides: Mapping[Plane, tuple[str, ...]]
+    """Plane to the letters at its left, right, top and bottom."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What the viewer calls things, where not as for one date."""
+
+
 def viewer_data(
     scene: Scene, at: tuple[int, int, int], lesions: Sequence[Lesion], region: str | None = None
-) -> dict[str, Any]:
-    """Return the viewer's data, JSON-ready.
+) -> ViewerData:
+    """Return the viewer's data.
 
     Parameters
     ----------
@@ -38,13 +93,6 @@ def viewer_data(
         Places to jump to.
     region : str, optional
         Of the lesions.
-
-    Returns
-    -------
-    dict
-        ``shape``, ``spacing``, ``affine`` (rows; voxel to RAS+ mm), ``tiles`` (columns and rows of the mosaics),
-        ``sequences``, ``regions``, ``segmentation``, ``reference`` and ``uncertainty`` (None where absent),
-        ``lesions``, ``start`` (voxel), ``sides``.
     """
     step = _thinning(scene.grid)
     pick = tuple(slice(None, None, s) for s in step)
@@ -57,23 +105,23 @@ def viewer_data(
     pictures = _jpegs({name: mosaic(image[pick], tiles) for name, image in scene.images.items()})
     # In steps of 3 %, which takes a third of the bytes.
     unsure = None if scene.uncertainty is None else scene.uncertainty & np.uint8(0xF8)
-    return {
-        "shape": list(grid.shape),
-        "spacing": [round(s, 4) for s in grid.spacing_mm],
-        "affine": grid.affine[:3].round(6).tolist(),
-        "tiles": list(tiles),
-        "sequences": [
-            {"name": name, "label": SEQUENCE_NAMES.get(name, name), "url": data_url(picture, "image/jpeg")}
+    return ViewerData(
+        shape=grid.shape,
+        spacing=tuple(round(s, 4) for s in grid.spacing_mm),
+        affine=grid.affine[:3].round(6).tolist(),
+        tiles=tiles,
+        sequences=tuple(
+            ViewerSequence(name=name, label=SEQUENCE_NAMES.get(name, name), url=data_url(picture, "image/jpeg"))
             for name, picture in pictures.items()
-        ],
-        "regions": [{"name": n, "label": REGION_NAMES.get(n, n), "colour": colour_of(n)} for n in scene.names],
-        "segmentation": exact(scene.codes, 16),
-        "reference": exact(scene.reference, 16),
-        "uncertainty": exact(unsure),
-        "lesions": _jumps(lesions, region, grid),
-        "start": [min(a // s, n - 1) for a, s, n in zip(at, step, grid.shape, strict=True)],
-        "sides": {plane: list(letters) for plane, letters in SIDES.items()},
-    }
+        ),
+        regions=tuple(ViewerRegion(name=n, label=REGION_NAMES.get(n, n), colour=colour_of(n)) for n in scene.names),
+        segmentation=exact(scene.codes, 16),
+        reference=exact(scene.reference, 16),
+        uncertainty=exact(unsure),
+        lesions=_jumps(lesions, region, grid),
+        start=tuple(min(a // s, n - 1) for a, s, n in zip(at, step, grid.shape, strict=True)),
+        sides=SIDES,
+    )
 
 
 def _jpegs(sheets: Mapping[str, NDArray[np.uint8]]) -> dict[str, bytes]:
@@ -116,12 +164,12 @@ def _thinned_grid(grid: Grid, step: tuple[int, int, int], shape: tuple[int, ...]
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def _jumps(lesions: Sequence[Lesion], region: str | None, grid: Grid) -> list[dict[str, Any]]:
+def _jumps(lesions: Sequence[Lesion], region: str | None, grid: Grid) -> tuple[Jump, ...]:
     """Return what the viewer calls each lesion, and the voxel at its centre."""
     inverse = np.linalg.inv(grid.affine)
     jumps = []
     for n, lesion in enumerate(lesions, start=1):
         voxel = inverse[:3, :3] @ np.array(lesion.centroid_mm) + inverse[:3, 3]
         place = [int(np.clip(round(float(v)), 0, m - 1)) for v, m in zip(voxel, grid.shape, strict=True)]
-        jumps.append({"label": f"{region or 'lesion'} {n}: {lesion.volume_ml:.2f} ml", "voxel": place})
-    return jumps
+        jumps.append(Jump(label=f"{region or 'lesion'} {n}: {lesion.volume_ml:.2f} ml", voxel=tuple(place)))
+    return tuple(jumps)

@@ -264,11 +264,11 @@ class Change(Stored):
     """File in the folder to its SHA-256."""
 
 
-def read_change(path: Path) -> Change:
+def read_change(path: Path | str) -> Change:
     """Read a change.json of `change`. Errors as `stored.read_stored`."""
-    return read_stored(path, Change)
+    return read_stored(Path(path), Change)
 
 
-def write_change(path: Path, change: Change) -> None:
+def write_change(path: Path | str, change: Change) -> None:
     """Write a change.json, complete or not at all. Errors as `stored.write_stored`."""
-    write_stored(path, change)
+    write_stored(Path(path), change)

@@ -76,7 +76,7 @@ def read_stored(path: Path, kind: type[T]) -> T:
     return from_json(read_content(path), kind, path)
 
 
-def read_content(path: Path) -> dict[str, Any]:
+def read_content(path: Path) -> dict[str, object]:
     """Return what a file holds, its fields not yet checked.
 
     Raises
@@ -97,7 +97,7 @@ def read_content(path: Path) -> dict[str, Any]:
     return content
 
 
-def from_json(content: Mapping[str, Any], kind: type[T], path: Path) -> T:
+def from_json(content: Mapping[str, object], kind: type[T], path: Path) -> T:
     """Return the record that the content of a file describes; `path` is for messages. Errors as `read_stored`."""
     check_format(content, path)
     try:
@@ -107,7 +107,7 @@ def from_json(content: Mapping[str, Any], kind: type[T], path: Path) -> T:
     return found
 
 
-def check_format(content: Mapping[str, Any], path: Path) -> None:
+def check_format(content: Mapping[str, object], path: Path) -> None:
     """Raise `RunError` unless the content of a file is of a format that is read here."""
     found = content.get("format", FORMAT)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
@@ -139,5 +139,4 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def json_schema(kind: type) -> dict[str, object]:
     """Return the JSON schema of a kind of record."""
-    schema: dict[str, Any] = _adapter(kind).json_schema()
-    return schema
+    return dict(_adapter(kind).json_schema())

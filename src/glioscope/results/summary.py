@@ -172,9 +172,9 @@ def _bare(entry: InputFile) -> InputFile:
     return replace(entry, file=Path(entry.file).name)
 
 
-def read_summary(path: Path) -> CaseSummary:
+def read_summary(path: Path | str) -> CaseSummary:
     """Read a summary.json of `segment`. Errors as `stored.read_stored`."""
-    return read_stored(path, CaseSummary)
+    return read_stored(Path(path), CaseSummary)
 
 
 def usable_summary(path: Path) -> CaseSummary | None:
@@ -196,9 +196,9 @@ def usable_summary(path: Path) -> CaseSummary | None:
         return None
 
 
-def write_summary(path: Path, summary: CaseSummary) -> None:
+def write_summary(path: Path | str, summary: CaseSummary) -> None:
     """Write a summary.json, complete or not at all. Errors as `stored.write_stored`."""
-    write_stored(path, summary)
+    write_stored(Path(path), summary)
 
 
 def summaries(folder: Path, pattern: str = f"**/{SUMMARY}") -> Iterator[tuple[Path, CaseSummary | RunError]]:

@@ -23,7 +23,7 @@ from glioscope.model import ModelSpec
 from glioscope.prepare.preprocessing import PreparedCase, prepare, restore
 from glioscope.prepare.skull import skull_on
 from glioscope.quality import check_input, check_output, uncertainty
-from glioscope.quality.inputs import not_measurable
+from glioscope.quality.inputs import Card, not_measurable
 from glioscope.results import CaseSummary, DicomFiles, Flag, InputFile, Measurements, usable_summary, write_summary
 from glioscope.results.preparation import RawOrigin
 from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRecord, ProcessorRecord, SchemeRecord
@@ -51,7 +51,7 @@ class Work:
     options: SegmentOptions
     model: ModelRecord
     """Name, folder and checksum, as summaries tell them."""
-    card: Mapping[str, object] | None
+    card: Card | None
     """What the model's card.json says, if it has one: what a missing sequence costs."""
 
 
@@ -187,7 +187,10 @@ def _recipe(work: Work, scheme: LabelScheme, overrides: Mapping[str, str]) -> di
 def _earlier(work: Work, case_id: str, recipe: Mapping[str, object], inputs: Inputs) -> CaseSummary | None:
     """Return the summary of an earlier run if it is of these inputs, model and settings, and its files are there."""
     folder = work.output / case_id
-    summary = usable_summary(folder / SUMMARY)
+    try:
+        summary = usable_summary(folder / SUMMARY)
+    except RunError as error:  # of a later version: this case alone cannot be done
+        raise CaseError(str(error)) from error
     if summary is None:
         return None
     given = summary.raw.inputs if summary.raw else summary.inputs

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from glioscope.cases import Case
 from glioscope.dicom.find import DicomCase
@@ -17,6 +19,7 @@ from glioscope.files import sha256_of
 from glioscope.inference import Engine, InferenceConfig, load_ensemble
 from glioscope.labels import scheme_named
 from glioscope.model import ModelSpec, model_folders, read_ensemble
+from glioscope.quality.inputs import Card
 from glioscope.results.summary import ModelRecord
 from glioscope.segmentation.case import Predicted, Ready, Work, finish, predict, read
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
@@ -155,15 +158,14 @@ def _inference(spec: ModelSpec, options: SegmentOptions) -> InferenceConfig:
     return replace(config, mirror_axes=(0,)) if options.mirror else config
 
 
-def _card(folder: Path) -> Mapping[str, object] | None:
+def _card(folder: Path) -> Card | None:
     path = folder / "card.json"
     if not path.is_file():
         return None
     try:
-        card: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path}: is damaged ({error}); copy the model again") from error
-    return card
+        return TypeAdapter(Card).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: is damaged ({' '.join(str(error).split())}); copy the model again") from error
 
 
 def _model_record(folders: Sequence[Path], spec: ModelSpec) -> ModelRecord:

@@ -1,6 +1,7 @@
 """Pages as text: templates of this room, in the look of the reports. Every value is escaped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -41,23 +42,36 @@ def render(template: str, values: Mapping[str, object]) -> str:
     return _templates().get_template(template).render(**values)
 
 
-def operations(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What one address answers to one method."""
+
+    method: str
+    path: str
+    description: str
+    parameters: Sequence[Mapping[str, Any]]
+    """As OpenAPI has them, without those in the path."""
+    body: Sequence[tuple[str, str]]
+    """Fields of what is sent, and what they mean."""
+    answers: Sequence[tuple[str, str]]
+    """Code, and what it means."""
+
+
+def operations(schema: Mapping[str, Any]) -> list[Operation]:
     """Return the operations of an OpenAPI schema, for the page that shows them without any network."""
     found = []
     for path, methods in schema.get("paths", {}).items():
         for method, operation in methods.items():
+            answers = operation.get("responses", {}).items()
             found.append(
-                {
-                    "method": method.upper(),
-                    "path": path,
-                    "summary": operation.get("summary", ""),
-                    "description": operation.get("description", ""),
-                    "parameters": [p for p in operation.get("parameters", []) if p.get("in") != "path"],
-                    "body": _fields(operation.get("requestBody", {}), schema),
-                    "answers": [
-                        (code, answer.get("description", "")) for code, answer in operation.get("responses", {}).items()
-                    ],
-                }
+                Operation(
+                    method=method.upper(),
+                    path=path,
+                    description=operation.get("description", ""),
+                    parameters=[p for p in operation.get("parameters", []) if p.get("in") != "path"],
+                    body=_fields(operation.get("requestBody", {}), schema),
+                    answers=[(code, answer.get("description", "")) for code, answer in answers],
+                )
             )
     return found
 

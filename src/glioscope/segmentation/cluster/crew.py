@@ -15,9 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import TypeAdapter, ValidationError
+
 from glioscope.cases import Case
 from glioscope.dicom.find import DicomCase
 from glioscope.errors import GlioscopeError, RunError
+from glioscope.results.stored import Stored, as_json, optional
 from glioscope.segmentation import CaseOutcome
 
 log = logging.getLogger(__name__)
@@ -71,14 +74,34 @@ class Hands(Protocol):
         """End all workers."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestEntry(Stored):
+    """A line of the manifest: who did what, when, and why not."""
+
+    time: str
+    """UTC, ISO 8601, milliseconds."""
+    event: str
+    """`ready` or `refused` of a worker, `died` of one; `given`, `retried`, `done`, `skipped` or `failed` of a case."""
+    case: str = optional(str)
+    """Case id."""
+    worker: str | None = optional()
+    """Machine and process."""
+    attempt: int | None = optional()
+    """How often the case was given to a worker, this time included."""
+    reason: str = optional(str)
+    """Why it failed, died or refused, one line."""
+    cases: tuple[str, ...] = optional(tuple)
+    """Cases that a worker that died may have been busy with."""
+
+
 class Manifest:
     """An append-only table of events, a JSON object per line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        entries = [entry for entry in read_manifest(path) if "case" in entry]
-        self.attempts = Counter(entry["case"] for entry in entries if entry.get("event") == "given")
-        self.done_before = frozenset(entry["case"] for entry in entries if entry.get("event") == "done")
+        entries = read_manifest(path)
+        self.attempts = Counter(entry.case for entry in entries if entry.event == "given")
+        self.done_before = frozenset(entry.case for entry in entries if entry.event == "done")
         """Cases that an earlier run finished."""
 
     def add(self, event: str, **values: Any) -> None:
@@ -89,8 +112,9 @@ class Manifest:
         RunError
             It cannot be written.
         """
-        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry = ManifestEntry(time=now, event=event, **values)
+        line = json.dumps(as_json(entry), ensure_ascii=False) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab+") as file:
@@ -107,14 +131,15 @@ class Manifest:
             return file.read(1) != b"\n"
 
 
-def read_manifest(path: Path) -> list[dict[str, object]]:
+def read_manifest(path: Path) -> list[ManifestEntry]:
     """Return the events of a manifest; none if there is none. A torn line is passed over."""
+    check = TypeAdapter(ManifestEntry)
     events = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
+                events.append(check.validate_json(line))
+            except ValidationError:
                 continue
     return events
 
