@@ -98,4 +98,7 @@ def segment(
     print(f"{output}: {done} segmented, {skipped} already done, {len(failed)} failed")
     if failed:
         print(f"{output / 'failures.csv'}: why", file=sys.stderr)
+    if report and (done or skipped):
+        one = result.outcomes[0].case_id if len(result.outcomes) == 1 else ""
+        print(f"Open {output / one / 'report.html' if one else output / 'index.html'}")
     return 3 if failed else 0

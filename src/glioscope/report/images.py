@@ -35,7 +35,7 @@ SIDES: dict[Plane, tuple[str, str, str, str]] = {
     "sagittal": ("A", "P", "S", "I"),
 }
 """Letters at the left, right, top and bottom of a picture."""
-ERROR_COLOURS = {"missed": "#ff7043", "added": "#40c4ff", "other tissue": "#f5f5f5"}
+ERROR_COLOURS = {"missed": "#ff7043", "added": "#40c4ff", "other tissue": "#b388ff"}
 PIXELS_PER_MM = 2.0
 
 Picture = NDArray[np.uint8]

@@ -89,7 +89,11 @@ class FloodConfig:
     depth: float = 2.5
     """Calibrated logits below the click's, at the click."""
     reach_mm: float | None = 30.0
-    """The depth shrinks to nothing at this distance; None leaves it as it is."""
+    """The depth shrinks to nothing at this distance, and nothing lies beyond it; None leaves both as they are."""
+    sure: tuple[float, float] = (3.0, 7.0)
+    """Where the network is surer than this of the contrary its logits tell little of shape: the reach shrinks, …"""
+    least_reach: float = 0.3
+    """… down to this share of it."""
     neck: int = 1
     """A way through that is thinner than two of these voxels is closed."""
     same_tissue: bool = True
@@ -122,8 +126,10 @@ def flood(window: Window, click: Click, config: FloodConfig = FloodConfig()) -> 
     signal = window.logits[region] if click.add else -window.logits[region]
     far = window.distance_mm()
     near = far <= 1.5 * max(window.spacing_mm)
-    depth = config.depth if config.reach_mm is None else config.depth * np.clip(1 - far / config.reach_mm, 0, 1)
-    open_ = window.brain & (window.regions[region] != click.add) & (signal >= np.median(signal[near]) - depth)
+    here = float(np.median(signal[near]))
+    reach = np.inf if config.reach_mm is None else config.reach_mm * _share(here, config)
+    level = here - config.depth * np.clip(1 - far / reach, 0, 1)
+    open_ = window.brain & (window.regions[region] != click.add) & (signal >= level) & (far <= reach)
     if config.same_tissue:
         tissue = window.regions.sum(axis=0)
         open_ &= tissue == tissue[window.at]
@@ -132,6 +138,12 @@ def flood(window: Window, click: Click, config: FloodConfig = FloodConfig()) -> 
             open_ &= _alike(window.images[code], far <= 2.1 * max(window.spacing_mm), config)
     open_ |= near
     return _through_wide_ways(open_, window, far, config.neck)
+
+
+def _share(here: float, config: FloodConfig) -> float:
+    """Return which share of its reach a flood has from a logit: negative where the network says the contrary."""
+    first, last = config.sure
+    return max(config.least_reach, min(1.0, (last + here) / (last - first)))
 
 
 def _alike(image: NDArray[np.uint8], around: NDArray[np.bool_], config: FloodConfig) -> NDArray[np.bool_]:

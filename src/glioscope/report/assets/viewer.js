@@ -18,7 +18,7 @@
   const $ = (id) => document.getElementById(id);
   const rgb = (hex) => [1, 3, 5].map((n) => parseInt(hex.slice(n, n + 2), 16));
   const colours = data.regions.map((region) => rgb(region.colour));
-  const errors = { missed: [255, 112, 67], added: [64, 196, 255], other: [245, 245, 245] };
+  const errors = { missed: [255, 112, 67], added: [64, 196, 255], other: [179, 136, 255] };
 
   async function unpack(url, divisor) {
     const picture = new Image();
@@ -181,7 +181,7 @@
   // What the colours of the layer mean, under the pictures.
   function legend() {
     const shown = {
-      difference: [["#ff7043", "missed by the segmentation"], ["#40c4ff", "not in the reference"], ["#f5f5f5", "tumour in both, another tissue"]],
+      difference: [["#ff7043", "missed by the segmentation"], ["#40c4ff", "not in the reference"], ["#b388ff", "tumour in both, another tissue"]],
       uncertainty: [["", "clear where the network is sure, pale yellow where it tosses a coin"]],
     }[state.layer] || data.regions.map(({ colour, name, label }) => [colour, name.toLowerCase() === label ? name : `${name}, ${label}`]);
     $("v-legend").replaceChildren(...(state.overlay ? shown : []).map(([colour, text]) => {
