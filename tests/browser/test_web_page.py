@@ -188,8 +188,8 @@ def test_every_control_has_a_name_and_the_notice_is_there(page: Any, server: Ser
         page.goto(f"{server.address}{path}")
         assert page.get_by_text("Research use only.").is_visible()
         unnamed = page.evaluate(
-            """() => [...document.querySelectorAll('input:not([type=hidden]), select, button, canvas, img, progress')].filter(e =>
-                !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.alt
+            """() => [...document.querySelectorAll('input, select, button, canvas, img, progress')].filter(e =>
+                e.type !== 'hidden' && !(e.labels && e.labels.length) && !e.getAttribute('aria-label') && !e.alt
                 && !e.textContent.trim()).length"""
         )
         assert unnamed == 0
