@@ -43,6 +43,12 @@ def segment(
     workers: Annotated[
         int | None, typer.Option(help="With --cluster; default: what the processors hold.", min=1, show_default=False)
     ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Do part I of N of the cases: a job array's task.", show_default=False)
+    ] = "",
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Write a derivative of BIDS, its reports in OUT/glioscope.")
+    ] = False,
     raw: Annotated[
         bool | None,
         typer.Option(
@@ -63,9 +69,10 @@ def segment(
     Any subset of the four sequences will do; what is missing is flagged. Raw scans are prepared first, and get the
     result on their own grids too. A second run goes on where the first stopped.
     """
-    from glioscope.cli.sources import clinical_files, explanation, places
+    from glioscope.cli.sources import clinical_files, explanation, places, shard_of
     from glioscope.segmentation import SegmentOptions
     from glioscope.segmentation import segment as run
+    from glioscope.segmentation.bids import WORK, write_derivative
 
     named = {code: value for code, value in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if value}
     found = places(inputs or [], named)
@@ -82,7 +89,9 @@ def segment(
         raw=raw,
         dicom=clinical_files(dicom),
         identity=identity,
+        shard=shard_of(shard),
     )
+    derivative, output = output, output / WORK if bids else output
     crew = None
     if cluster:
         from glioscope.segmentation.cluster import crew_at
@@ -93,6 +102,9 @@ def segment(
     if len(result.outcomes) == 1:
         for line in explanation(result.outcomes[0]):
             print(line)
+    if bids:
+        maps = write_derivative(derivative, source=inputs[0] if inputs else None)
+        print(f"{derivative}: a derivative of BIDS with {len(maps)} label maps")
     failed = result.with_status("failed")
     done, skipped = len(result.with_status("done")), len(result.with_status("skipped"))
     print(f"{output}: {done} segmented, {skipped} already done, {len(failed)} failed")

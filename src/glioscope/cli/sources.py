@@ -104,6 +104,16 @@ def places(inputs: Sequence[Path], named: Mapping[str, str]) -> Sequence[Place] 
     return [replace(case, sequences={**case.sequences, **files})]
 
 
+def shard_of(text: str) -> tuple[int, int] | None:
+    """Return the part and the number of parts named as I/N; None for an empty text."""
+    if not text:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit()):
+        raise typer.BadParameter(f"--shard is '{text}'; name the part and how many there are, as in 3/10")
+    return int(number), int(count)
+
+
 def clinical_files(text: str) -> tuple[ClinicalFile, ...]:
     """Return the kinds of clinical files named in a list with commas; none for an empty one."""
     known = get_args(ClinicalFile)

@@ -81,6 +81,7 @@ def segment(
     worker = Worker(output, model=model, options=options)
     cases, problems = find_inputs(inputs)
     alone = len(cases) + len(problems) == 1
+    cases, problems = _part(cases, problems, options.shard)
     if alone and problems:
         raise CaseError(next(iter(problems.values())))
     outcomes = [CaseOutcome(case_id=name, status="failed", reason=why) for name, why in problems.items()]
@@ -93,10 +94,24 @@ def segment(
     finally:  # also when interrupted: what was done is listed
         outcomes.sort(key=lambda o: o.case_id)
         if not alone and outcomes:
-            _write_tables(output, outcomes)
-            if options.report:
+            _write_tables(output, outcomes, options.shard)
+            if options.report and options.shard is None:
                 _report_cohort(output)
     return SegmentationResult(output=output, outcomes=tuple(outcomes))
+
+
+def _part(
+    cases: Sequence[Case | DicomCase], problems: Mapping[str, str], shard: tuple[int, int] | None
+) -> tuple[tuple[Case | DicomCase, ...], dict[str, str]]:
+    """Return the cases and problems of one part of a cohort: every n-th in the order of their ids."""
+    if shard is None:
+        return tuple(cases), dict(problems)
+    number, count = shard
+    mine = set(sorted([*(case.case_id for case in cases), *problems])[number - 1 :: count])
+    return (
+        tuple(case for case in cases if case.case_id in mine),
+        {name: why for name, why in problems.items() if name in mine},
+    )
 
 
 def find_inputs(
@@ -179,15 +194,19 @@ def _line(outcome: CaseOutcome) -> str:
     return f"{outcome.case_id}: {sizes} in {found.seconds:.1f} s" + (f" [{flags}]" if flags else "")
 
 
-def _write_tables(output: Path, outcomes: Sequence[CaseOutcome]) -> None:
-    """Write cohort.csv, a row per case, and failures.csv, a row per failed case (none: the file is removed)."""
+def _write_tables(output: Path, outcomes: Sequence[CaseOutcome], shard: tuple[int, int] | None) -> None:
+    """Write cohort.csv, a row per case, and failures.csv, a row per failed case (none: the file is removed).
+
+    Of a part they are cohort-1-of-4.csv and so on, since parts write side by side.
+    """
+    part = "" if shard is None else f"-{shard[0]}-of-{shard[1]}"
     rows = [_row(outcome) for outcome in outcomes]
-    write_text(output / "cohort.csv", csv_text(list(rows[0]), (row.values() for row in rows)))
+    write_text(output / f"cohort{part}.csv", csv_text(list(rows[0]), (row.values() for row in rows)))
     failed = [(o.case_id, o.reason) for o in outcomes if o.status == "failed"]
     if failed:
-        write_text(output / "failures.csv", csv_text(("case_id", "reason"), failed))
+        write_text(output / f"failures{part}.csv", csv_text(("case_id", "reason"), failed))
     else:
-        (output / "failures.csv").unlink(missing_ok=True)
+        (output / f"failures{part}.csv").unlink(missing_ok=True)
 
 
 def _row(outcome: CaseOutcome) -> dict[str, str | float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from glioscope.errors import GlioscopeError
+from glioscope.errors import ConfigError, GlioscopeError
 from glioscope.inference import Device, Precision
 from glioscope.results import CaseSummary, Flag
 
@@ -55,6 +55,12 @@ class SegmentOptions:
     """Clinical files to write beside, of cases that came as DICOM."""
     identity: bool = False
     """Keep the patient's name, number and dates in clinical files."""
+    shard: tuple[int, int] | None = None
+    """(n, of): this is part n, from 1, of so many that share the cases between them; None does all."""
+
+    def __post_init__(self) -> None:
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ConfigError(f"shard is {self.shard[0]} of {self.shard[1]}; the first of four is 1/4, the last 4/4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
