@@ -13,7 +13,7 @@ from glioscope.cli import main as glioscope
 from glioscope.cli.bids import main as bids_app
 from glioscope.errors import CaseError, ConfigError, RunError
 from glioscope.segmentation import SegmentOptions, segment
-from glioscope.segmentation.bids import entities, write_derivative, write_group
+from glioscope.segmentation.derivative import entities, write_derivative, write_group
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import read_labels, write_volume
 from tiny import LPS, tiny_images, write_tiny_case, write_tiny_model

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         if asked.analysis_level == "group":
-            from glioscope.segmentation.bids import write_group
+            from glioscope.segmentation.derivative import write_group
 
             print(f"{write_group(asked.output_dir)}: every case")
             return 0
@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _participants(asked: argparse.Namespace) -> int:
     from glioscope.cli.terminal import Watch
     from glioscope.segmentation import SegmentOptions, segment
-    from glioscope.segmentation.bids import WORK, write_derivative
     from glioscope.segmentation.cohort import find_inputs
+    from glioscope.segmentation.derivative import WORK, write_derivative
 
     cases, problems = find_inputs(asked.bids_dir)
     chosen = [case for case in cases if _wanted(case.case_id, asked)]

@@ -72,7 +72,7 @@ def segment(
     from glioscope.cli.sources import clinical_files, explanation, places, shard_of
     from glioscope.segmentation import SegmentOptions
     from glioscope.segmentation import segment as run
-    from glioscope.segmentation.bids import WORK, write_derivative
+    from glioscope.segmentation.derivative import WORK, write_derivative
 
     named = {code: value for code, value in (("t1n", t1n), ("t1c", t1c), ("t2w", t2w), ("t2f", t2f)) if value}
     found = places(inputs or [], named)
