@@ -88,7 +88,7 @@ class FloodConfig:
 
     depth: float = 2.5
     """Calibrated logits below the click's, at the click."""
-    reach_mm: float | None = 30.0
+    reach_mm: float | None = 20.0
     """The depth shrinks to nothing at this distance, and nothing lies beyond it; None leaves both as they are."""
     sure: tuple[float, float] = (3.0, 7.0)
     """Where the network is surer than this of the contrary its logits tell little of shape: the reach shrinks, …"""
