@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from architecture.source import ROOT, rooms
+from architecture.source import PACKAGE, ROOT, rooms
 from glioscope.cli import app
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -81,6 +81,21 @@ def test_python_blocks_run_in_order(page: Path, tmp_path: Path) -> None:
 def test_the_index_lists_every_room_in_order() -> None:
     listed = re.findall(r"`(\w+)`(?= ·|$)", (ROOT / "docs" / "index.md").read_text("utf-8"), re.MULTILINE)
     assert listed == rooms()
+
+
+def test_the_map_names_what_is_there() -> None:
+    """Every file that docs/architecture.md sends a reader to, and every room in its picture, in order."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = re.findall(r"`((?:src/glioscope/)?[a-z_]+/[\w/.-]+)`", text)
+    assert len(named) > 60
+    gone = [
+        name
+        for name in named
+        if not (ROOT / name).exists() and not (PACKAGE / name).exists() and not name.startswith("tests/")
+    ]
+    assert gone == []
+    picture = text.split("```text")[1].split("```")[0]
+    assert [word for line in picture.splitlines() for word in re.split(r" {3,}", line)[0].split()] == rooms()
 
 
 def test_every_decision_is_listed() -> None:
