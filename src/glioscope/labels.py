@@ -21,6 +21,16 @@ from glioscope.errors import ConfigError, LabelError
 REGIONS = ("WT", "TC", "ET")
 """Order of the region axis everywhere: whole tumour, tumour core, enhancing tumour."""
 
+REGION_NAMES = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
+
+REGION_COLOURS = {"WT": "#648fff", "TC": "#dc267f", "ET": "#ffb000"}
+"""On images, in pages and in DICOM: blue, magenta and gold of the IBM colour-blind safe palette."""
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return '#rrggbb' as three numbers from 0 to 255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelScheme:

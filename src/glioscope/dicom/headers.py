@@ -14,6 +14,7 @@ from glioscope.dicom.identity import patient_of
 from glioscope.dicom.scans import DicomSource, RawScan
 from glioscope.errors import CaseError, DependencyError, GeometryError
 from glioscope.files import atomic_path
+from glioscope.labels import REGION_COLOURS, rgb
 
 MAKER, MODEL = "Glioscope", "glioscope"
 SERIES_NUMBER = 9000
@@ -30,9 +31,9 @@ class RegionCode:
 
 
 CODES: Mapping[str, RegionCode] = {
-    "WT": RegionCode("Whole tumour (WT)", ("108369006", "SCT", "Neoplasm"), (46, 160, 67)),
-    "TC": RegionCode("Tumour core (TC)", ("372087000", "SCT", "Neoplasm, Primary"), (31, 111, 235)),
-    "ET": RegionCode("Enhancing tumour (ET)", ("C113842", "NCIt", "Enhancing Lesion"), (218, 54, 51)),
+    "WT": RegionCode("Whole tumour (WT)", ("108369006", "SCT", "Neoplasm"), rgb(REGION_COLOURS["WT"])),
+    "TC": RegionCode("Tumour core (TC)", ("372087000", "SCT", "Neoplasm, Primary"), rgb(REGION_COLOURS["TC"])),
+    "ET": RegionCode("Enhancing tumour (ET)", ("C113842", "NCIt", "Enhancing Lesion"), rgb(REGION_COLOURS["ET"])),
 }
 CATEGORY = ("49755003", "SCT", "Morphologically Abnormal Structure")
 BRAIN = ("12738006", "SCT", "Brain")

@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from glioscope.cases import LoadedCase
-from glioscope.labels import LabelScheme
+from glioscope.labels import LabelScheme, rgb
 from glioscope.prepare.preprocessing import PreparedCase
-from glioscope.report.style import SEQUENCE_NAMES, colour_of, rgb
+from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.space.background import foreground
 from glioscope.space.grid import Grid, bounding_box, cut, reorient
 

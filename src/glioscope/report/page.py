@@ -20,6 +20,7 @@ from markupsafe import Markup
 import glioscope
 from glioscope.errors import GlioscopeError
 from glioscope.files import read_json, write_text
+from glioscope.labels import REGION_COLOURS, REGION_NAMES
 from glioscope.report.images import (
     ERROR_COLOURS,
     SIDES,
@@ -30,7 +31,7 @@ from glioscope.report.images import (
     grey_picture,
     jpeg,
 )
-from glioscope.report.style import REGION_COLOURS, REGION_NAMES, SEQUENCE_NAMES, colour_of, metric_name
+from glioscope.report.style import SEQUENCE_NAMES, colour_of, metric_name
 from glioscope.results.stored import as_json
 
 

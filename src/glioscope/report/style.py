@@ -1,17 +1,16 @@
 """Colours and names that mean the same on every page and in every figure.
 
-The three region colours are blue, magenta and gold of the IBM colour-blind safe palette: told apart under protanopia,
-deuteranopia and tritanopia, and by lightness alone in a grey print. `INK` holds the same hues darkened, for lines and
+The three region colours (`labels.REGION_COLOURS`) are told apart under protanopia, deuteranopia and tritanopia, and by
+lightness alone in a grey print. `REGION_INK` holds the same hues darkened, for lines and
 text on white, where gold would be too faint.
 """
 
 import re
 
-REGION_COLOURS = {"WT": "#648fff", "TC": "#dc267f", "ET": "#ffb000"}
-"""On images (dark ground)."""
+from glioscope.labels import REGION_COLOURS
+
 REGION_INK = {"WT": "#3a63d8", "TC": "#b3155f", "ET": "#9a6a00"}
 """On paper (white ground): at least 4.5 to 1 in contrast."""
-REGION_NAMES = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
 SEQUENCE_NAMES = {"t1n": "T1", "t1c": "T1 contrast", "t2w": "T2", "t2f": "FLAIR"}
 _METRIC_WORDS = {"dice": "Dice", "hd95": "HD95", "nsd": "NSD", "iou": "IoU", "tp": "TP", "fp": "FP", "fn": "FN"}
 TEXT = "#1c2530"
@@ -45,8 +44,3 @@ def metric_name(metric: str) -> str:
     words = " ".join(_METRIC_WORDS.get(word, word) for word in metric.split("_"))
     words = re.sub(r"(\d)mm\b", r"\1 mm", words)
     return words[:1].upper() + words[1:] + (", mm" if words.endswith("HD95") else "")
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """Return '#rrggbb' as three numbers from 0 to 255."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

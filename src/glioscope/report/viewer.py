@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from glioscope.labels import REGION_NAMES
 from glioscope.report.images import SIDES, Plane, Scene, data_url, jpeg, png
-from glioscope.report.style import REGION_NAMES, SEQUENCE_NAMES, colour_of
+from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.results import Lesion
 from glioscope.space.grid import Grid
 
