@@ -46,7 +46,7 @@ coarse = ("preprocessing.spacing_mm=4.0", "training.window=brain", "training.min
 own = {
     "original": ("training.learning_rate=1e-3",),
     "standard": (
-        "training.stages=[{spacing_mm = 1, share = 1.0}]",
+        "training.stages=[{share = 1.0}]",
         "training.learning_rate=3e-3",
         "network.widths=[16, 32, 64]",
         "network.blocks=[1, 1, 1]",

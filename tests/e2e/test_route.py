@@ -24,7 +24,7 @@ SMALL = [
 ]
 STANDARD = [
     *("--set", "network.widths=[8, 16]", "--set", "network.blocks=[1, 1]", "--set", "training.steps=40"),
-    *("--set", "training.stages=[{spacing_mm = 1, share = 1.0}]", "--set", "training.learning_rate=1e-2"),
+    *("--set", "training.stages=[{share = 1.0}]", "--set", "training.learning_rate=1e-2"),
 ]
 
 

@@ -93,9 +93,9 @@ def test_it_segments_a_patient_without_one_sequence_and_says_what_that_costs(tmp
     result = segment(tmp_path / "data", tmp_path / "out")
     summary = result.outcomes[0].summary
     assert summary is not None
-    assert summary["model"]["name"] == "starter"
-    assert summary["missing_sequences"] == ["t2w"]
-    flags = " ".join(flag["message"] for flag in summary["flags"])
+    assert summary.model.name == "starter"
+    assert summary.missing_sequences == ("t2w",)
+    flags = " ".join(flag.message for flag in summary.flags)
     assert "Dice" in flags
     labels = nib.load(tmp_path / "out" / folder.name / "segmentation.nii.gz")
     assert labels.shape == (80, 80, 52)

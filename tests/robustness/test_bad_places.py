@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from glioscope.cases import find, scan_cases
+from glioscope.cases import scan_cases
 from glioscope.errors import CaseError
 from robustness.bad_scans import in_place
 from robustness.batch import Answer, many
@@ -101,14 +102,14 @@ def test_a_folder_that_cannot_be_listed_is_one_problem(tmp_path: Path, monkeypat
     """Tests may run as a user who may read anything, so the refusal is played."""
     for name in ("closed", "open"):
         write_tiny_case(tmp_path, name)
-    listed = find._listed
+    listed = Path.iterdir
 
-    def refuse(folder: Path) -> tuple[list[Path], list[Path]]:
+    def refuse(folder: Path) -> Iterator[Path]:
         if folder.name == "closed":
             raise PermissionError(13, "Permission denied")
         return listed(folder)
 
-    monkeypatch.setattr(find, "_listed", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     cases, problems = scan_cases(tmp_path)
     assert [case.case_id for case in cases] == ["open"]
     assert "cannot be listed (Permission denied); check its permissions" in problems["closed"]

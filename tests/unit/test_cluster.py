@@ -241,8 +241,9 @@ def test_a_killed_process_costs_no_case(cohort: Path, tmp_path: Path) -> None:
     assert [o.case_id for o in result.outcomes] == [f"p{n:02d}" for n in range(12)]
     assert [o.case_id for o in result.with_status("failed")] == ["p03"]
     assert "p03-t1c.nii.gz: not a readable NIfTI file" in result.with_status("failed")[0].reason
-    assert result.outcomes[0].summary is None
+    assert result.outcomes[0].summary is None, "a whole summary does not cross from a worker"
     assert result.outcomes[0].brief is not None
+    assert set(result.outcomes[0].brief.volumes_ml) == {"WT", "TC", "ET"}
     assert verify(tmp_path).mismatches == ()
     events = Counter(entry.event for entry in read_manifest(tmp_path / "manifest.jsonl"))
     assert events["died"] == 2

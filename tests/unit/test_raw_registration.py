@@ -1,5 +1,6 @@
 """Moving volumes between grids, and finding how two scans of one head lie."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from glioscope.phantom import PhantomConfig, phantom
+from glioscope.results.preparation import registration_record
 from glioscope.space.grid import Box, Grid
 from glioscope.space.registration import Registration, RegistrationConfig, head_mask, register, turn_about
 from glioscope.space.resampling import (
@@ -207,5 +209,9 @@ def test_a_constant_image_cannot_be_aligned() -> None:
 
 
 def test_a_registration_is_recorded_in_plain_numbers() -> None:
-    record = Registration(matrix=np.eye(4), problems=("odd",)).record()
-    assert record == {"matrix_ras_mm": np.eye(4).tolist(), "quality": None, "problems": ["odd"]}
+    record = registration_record(Registration(matrix=np.eye(4), problems=("odd",)))
+    assert asdict(record) == {
+        "matrix_ras_mm": ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
+        "quality": None,
+        "problems": ("odd",),
+    }

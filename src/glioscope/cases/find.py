@@ -126,6 +126,10 @@ def find_cases(folder: Path | str) -> tuple[Case, ...]:
 
 # Files
 
+_RESULT = "a result of 'glioscope segment', not a scan"
+_RESULT_FOLDERS = ("native", "prepared", "dicom")
+"""What `segment` makes below the folder of a case."""
+
 
 def _images_below(folder: Path) -> tuple[list[Path], dict[str, str], dict[Path, str]]:
     """Return all images below a folder, sorted; a line for each folder that cannot be read; images not to be read.
@@ -154,11 +158,16 @@ def _images_below(folder: Path) -> tuple[list[Path], dict[str, str], dict[Path, 
                 raise CaseError(line) from error
             problems[current.name] = line
             continue
-        if current != folder and _is_result(current, names):
-            unused[current] = "a result of 'glioscope segment', not a scan"
-            continue
-        stack += folders
         images = [entry for entry in entries if is_image(entry) and not entry.is_dir()]
+        if current != folder and _is_result(current, names):
+            written = _written(current)
+            unused |= {entry: _RESULT for entry in images if entry.name in written}
+            images = [entry for entry in images if entry.name not in written]  # results may lie beside their scans
+            folders = [entry for entry in folders if entry.name not in _RESULT_FOLDERS]
+            if not images:
+                unused[current] = _RESULT
+                continue
+        stack += folders
         unused |= {e: f"a pair lacks its {e.stem}.img" for e in images if _half_a_pair(e, names)}
         found += [entry for entry in images if entry not in unused]
         unused |= {e: _FOREIGN[e.suffix.lower()] for e in entries if _is_foreign(e, names)}
@@ -188,6 +197,15 @@ def _is_result(folder: Path, names: set[str]) -> bool:
         return any(str(maker.get("Name", "")).lower() == "glioscope" for maker in made)
     except (OSError, ValueError, AttributeError, TypeError):
         return False
+
+
+def _written(folder: Path) -> set[str]:
+    """Return the names of the files that `segment` wrote into a folder, by its own record; all images if that is gone."""
+    try:
+        outputs = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["outputs"]
+        return {str(name) for name in outputs}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {entry.name for entry in folder.iterdir()}
 
 
 # Groups

@@ -44,10 +44,10 @@ def with_zero_background(image: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     image : (i, j, k)
-        NaN and infinity stay what they are.
+        NaN and infinity stay what they are. One that is constant keeps its value, for messages to name.
     """
     value = background_of(image)
-    return image - np.float32(value) if value else image
+    return image - np.float32(value) if value and (image != value).any() else image
 
 
 def foreground(image: Any) -> Any:
