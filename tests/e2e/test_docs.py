@@ -37,10 +37,8 @@ TINY = (
     *("training.window=brain", "training.minimum_tumour=0", "training.validations=1"),
 )
 """What every training here is told besides: two steps on voxels of 4 mm."""
-NARROW = {
-    "standard": ("network.widths=[4, 8]", "network.blocks=[1, 1]"),
-    "original": ("network.widths=[2, 2, 2, 2, 2]",),
-}
+NARROW = ("network.widths=[4, 8]", "network.blocks=[1, 1]")
+"""Of `standard`; `original` has one size."""
 GRID = PhantomConfig(shape=(48, 48, 36), spacing_mm=(4.5, 4.5, 4.5))
 
 pytestmark = pytest.mark.slow
@@ -67,10 +65,11 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(folders[0] / f"{folders[0].name}-{name}.nii.gz", place / f"{letter}.nii.gz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("glioscope.experiment.cost.measure_cost", free_cost)
-        options = TrainOptions(config="standard", overrides=(*TINY, *NARROW["standard"]))
+        options = TrainOptions(config="standard", overrides=(*TINY, *NARROW))
         train(place / "BraTS", place / "run", options=options)
         validate_run(place / "run")
-    shutil.copytree(place / "BraTS", place / "patients")
+    for name in ("patients", "mine"):
+        shutil.copytree(place / "BraTS", place / name)
     for name in ("run2", "other"):
         shutil.copytree(place / "run", place / name)
     shutil.copytree(place / "run" / "fold_0" / "model", place / "model")
@@ -110,9 +109,9 @@ def quick(words: list[str]) -> list[str]:
     """A training of two steps instead of the hour that the page speaks of."""
     if "--resume" in words:
         return [word for n, word in enumerate(words) if "--minutes" not in (word, words[n - 1])]
-    config = "original" if "original" in words else "standard"
+    narrow = () if "original" in words else NARROW
     kept = [word for n, word in enumerate(words) if "--minutes" not in (word, words[n - 1])]
-    return kept + [part for setting in (*TINY, *NARROW[config]) for part in ("--set", setting)]
+    return kept + [part for setting in (*TINY, *narrow) for part in ("--set", setting)]
 
 
 def test_few_blocks_are_not_run() -> None:

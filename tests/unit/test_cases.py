@@ -17,6 +17,7 @@ from glioscope.cases import (
     naming_scheme,
     scan_cases,
     subject_of,
+    survey,
 )
 from glioscope.errors import CaseError, ConfigError, GeometryError, LabelError
 from glioscope.space.grid import Grid
@@ -306,3 +307,14 @@ def test_fingerprint_of_a_data_set(tmp_path: Path) -> None:
     assert lines[4].startswith('bad,,,,,,,,,"case bad: has series.nii.gz')
     assert found.as_dict()["cases"][0]["case_id"] == "BraTS-GLI-00001-000"
     assert replace(found, unusable={}, same_images=()).sound
+
+
+def test_a_result_beside_its_scans_hides_neither_case_nor_scan(tmp_path: Path) -> None:
+    """As after `segment data -o data`: the scans are still found, and what was written is named as a result."""
+    case = write_tiny_case(tmp_path, "p1")
+    (case / "segmentation.nii.gz").write_bytes((case / "p1-t1c.nii.gz").read_bytes())
+    (case / "summary.json").write_text('{"outputs": {"segmentation.nii.gz": "0"}}', encoding="utf-8")
+    found = survey(tmp_path)
+    assert [c.case_id for c in found.cases] == ["p1"]
+    assert set(found.cases[0].sequences) == {"t1n", "t1c", "t2w", "t2f"}
+    assert found.unused == {case / "segmentation.nii.gz": "a result of 'glioscope segment', not a scan"}

@@ -200,7 +200,7 @@ def _is_result(folder: Path, names: set[str]) -> bool:
 
 
 def _written(folder: Path) -> set[str]:
-    """Return the names of the files that `segment` wrote into a folder, by its own record; all images if that is gone."""
+    """Return the names of what `segment` wrote into a folder, by its own record; of all files if that is damaged."""
     try:
         outputs = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["outputs"]
         return {str(name) for name in outputs}
