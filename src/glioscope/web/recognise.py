@@ -143,7 +143,7 @@ def _nifti(received: Received, title: str, names: Sequence[str]) -> Proposal:
             scans.append(Scan(name=shown, file=name, problem=_problem(error, received.folder / name)))
             grids.append(None)
             continue
-        scans.append(Scan(name=shown, file=name, guess=sequence_of(shown), detail=_detail(grid)))
+        scans.append(Scan(name=shown, file=name, guess=sequence_of(shown), detail=_told(shown, grid)))
         grids.append(grid)
     remarks = []
     choice: dict[str, int] = {}
@@ -178,6 +178,11 @@ def _one_grid(grids: Sequence[Grid]) -> bool:
 def _detail(grid: Grid) -> str:
     size = " × ".join(str(n) for n in grid.shape)
     return f"{size} voxels of {' × '.join(f'{s:.3g}' for s in grid.spacing_mm)} mm"
+
+
+def _told(name: str, grid: Grid) -> str:
+    no_scan = find(NO_SCAN, about_scan(plain(nifti_stem(name))))
+    return f"{_detail(grid)}; by its name a label map or mask, no scan" if no_scan else _detail(grid)
 
 
 def _problem(error: GlioscopeError, path: Path) -> str:
