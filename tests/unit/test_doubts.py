@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from glioscope.cases import check_case, find_cases
 from glioscope.cases.heads import coarse_head, nearly_same
+from glioscope.errors import LabelError
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.quality import check_input
 from glioscope.quality.shifts import shifts_mm
 from glioscope.space.grid import Grid
 from glioscope.space.orientation import doubt_of, doubts_in_words
 from glioscope.space.outliers import highest_plausible
-from glioscope.space.volumes import write_volume
+from glioscope.space.volumes import read_labels, write_volume
 from tiny import LPS, tiny_images, write_tiny_case
 
 SHEAR = np.eye(4) + np.eye(4, k=2) * [[0.2]] * np.array([[1], [0], [0], [0]])
@@ -162,3 +163,12 @@ def test_a_shift_is_flagged_with_its_sequence(tmp_path, scans) -> None:
     off = {**images, "t1c": np.roll(images["t1c"], 4, 1)}
     flags = [f for f in check_input(LoadedCase(case=case, grid=grid, images=off)) if f.code == "shifted-t1c"]
     assert "t1c lies about 8 mm off t1n, t2w, t2f" in flags[0].message
+
+
+def test_labels_that_are_whole_but_for_rounding_are_read(tmp_path) -> None:
+    values = np.array([0, 0.99999, 2.0004, 3], np.float32).reshape(4, 1, 1)
+    write_volume(tmp_path / "a.nii.gz", values, Grid(values.shape, np.eye(4)))
+    assert read_labels(tmp_path / "a.nii.gz").data.ravel().tolist() == [0, 1, 2, 3]
+    write_volume(tmp_path / "b.nii.gz", values * np.float32(0.99), Grid(values.shape, np.eye(4)))
+    with pytest.raises(LabelError, match="a label map has whole numbers"):
+        read_labels(tmp_path / "b.nii.gz")

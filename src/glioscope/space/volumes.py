@@ -216,10 +216,14 @@ def read_labels(file: VolumeFile | Path) -> Volume:
     data = volume.data
     labels = np.zeros(data.shape, np.uint8)
     with np.errstate(invalid="ignore"):
-        whole = np.rint(data)
-        data = np.where(np.abs(data - whole) <= NEARLY_WHOLE, whole, data)
         np.copyto(labels, data, casting="unsafe", where=(data >= 0) & (data <= 255))
     odd = labels != data
+    if odd.any():  # nearly whole, or no label map
+        with np.errstate(invalid="ignore"):
+            near = np.rint(data)
+            mended = odd & (np.abs(data - near) <= NEARLY_WHOLE) & (near >= 0) & (near <= 255)
+        labels[mended] = near[mended]
+        odd &= ~mended
     if odd.any():
         raise LabelError(
             f"{path}: {int(odd.sum())} voxels hold values such as {data[odd][0]:g}; a label map has whole numbers "
