@@ -1,5 +1,6 @@
 """The node against a sender and an archive in this process: what is taken, what is refused, what comes back."""
 
+import gc
 import socket
 import time
 from collections import Counter
@@ -29,6 +30,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of what synthetic headers l
 
 STAND_IN = (str(Path(__file__).parents[1] / "stand_in.py"),)
 STUDY = "1.2.826.0.1.3680043.8.498.77"
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """What the network library leaves to be collected is collected here, where its warnings are ignored."""
+    yield
+    gc.collect()
 
 
 class Archive:

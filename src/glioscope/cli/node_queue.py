@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from glioscope.cli.terminal import print_table
-from glioscope.errors import RunError
+from glioscope.errors import DependencyError
 
 
 def node_queue(
@@ -20,25 +20,28 @@ def node_queue(
     ] = None,
 ) -> int:
     """List a node's studies, newest first; exit code 3 if any has failed. The node may be running."""
-    from glioscope.node.store import Store
-
-    if not (data / "node.sqlite3").is_file():
-        raise RunError(f"{data}: is no folder of a node; name the one given to 'glioscope node' with --data")
-    store = Store(data)
+    try:
+        from glioscope.node.listing import entries, open_list
+    except ImportError as error:
+        raise DependencyError(f"node-queue needs {error.name}: pip install 'glioscope[node]'") from error
+    store = open_list(data)
     for key in again or ():
         done = store.again(key)
         what = {"sending": "is sent again", "queued": "is done again"}.get(done, "has nothing that failed")
         print(f"{key}: {what}", file=sys.stdout if done else sys.stderr)
-    rows = []
-    for study in store.studies():
-        version = next(reversed(store.versions(study.key)), None)
-        state = version.state if version else "receiving"
-        if failed and state != "failed":
-            continue
-        told = "; ".join(text for text in (version.reason, version.remark) if text) if version else ""
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(study.created))
-        number = str(version.number) if version else ""
-        rows.append((study.key, when, study.calling, str(store.count_objects(study.key)), number, state, told))
+    found = [entry for entry in entries(store) if entry.state == "failed" or not failed]
     store.close()
+    rows = [
+        (
+            entry.key,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.since)),
+            entry.calling,
+            str(entry.objects),
+            str(entry.version or ""),
+            entry.state,
+            entry.told,
+        )
+        for entry in found
+    ]
     print_table(str(data), ("study", "since", "from", "objects", "version", "state", "reason"), rows)
-    return 3 if any(row[5] == "failed" for row in rows) else 0
+    return 3 if any(entry.state == "failed" for entry in found) else 0

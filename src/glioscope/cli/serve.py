@@ -25,6 +25,9 @@ def serve(
     ] = None,
     model: Model = None,
     workers: Annotated[int, typer.Option(help="Cases segmented at once.", min=1)] = 1,
+    node: Annotated[
+        Path | None, typer.Option(help="Folder of a node, to show its studies at /queue.", show_default=False)
+    ] = None,
 ) -> int:
     """Serve the web page: upload scans, look at the result, correct it, download it."""
     try:
@@ -34,7 +37,9 @@ def serve(
         from glioscope.web.settings import ServerConfig
     except ImportError as error:
         raise DependencyError(f"serve needs {error.name}: pip install 'glioscope[web]'") from error
-    config = ServerConfig(host=host, port=port, data=data.resolve(), token=token, model=model, workers=workers)
+    config = ServerConfig(
+        host=host, port=port, data=data.resolve(), token=token, model=model, workers=workers, node=node
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(config),

@@ -101,6 +101,7 @@ class Receiver:
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)  # of the archive
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._open),
+            (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_DATA_RECV, self._count),
             (evt.EVT_C_STORE, self._store),
@@ -135,7 +136,11 @@ class Receiver:
         if holder.socket is not None:
             holder.socket.settimeout(self._config.idle_seconds)
             holder.recv = partial(_read, holder.socket)
-        event.assoc.object_bytes = 0
+        event.assoc.object_bytes, event.assoc.connection = 0, holder.socket
+
+    def _closed(self, event: Any) -> None:
+        """Close the connection itself, which the library leaves open where a handshake failed."""
+        event.assoc.connection.close()
 
     def _requested(self, event: Any) -> None:
         """Refuse who may not send."""

@@ -4,5 +4,6 @@
 
 `settings` holds the limits, `store` the list of cases in SQLite, `uploads` brings files to disk, `recognise` tells the
 sequences, `jobs` runs the command line in processes of its own, `results` reads and writes versions, `service` puts
-these together, `guard` keeps others out, `app` answers requests. Needs the extra `web`; never torch.
+these together, `queue` shows a node's studies, `guard` keeps others out, `app` answers requests. Needs the extra `web`;
+never torch.
 """

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 import glioscope
 from glioscope.errors import CaseError, GeometryError, GlioscopeError, LabelError
-from glioscope.web import api, site
+from glioscope.web import api, queue, site
 from glioscope.web.guard import BodyTooLargeError, Guard
 from glioscope.web.pages import render
 from glioscope.web.results import ConflictError
@@ -48,6 +48,7 @@ def create_app(config: ServerConfig) -> FastAPI:
     app.state.service = service
     app.add_middleware(Guard, config=config)
     app.include_router(site.router)
+    app.include_router(queue.router)
     app.include_router(api.router)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)

@@ -33,6 +33,8 @@ class ServerConfig:
     upload_seconds: float = 1800.0
     stall_seconds: float = 30.0
     """An upload that sends nothing for so long is given up."""
+    node: Path | None = None
+    """Folder of a node whose queue is shown; None shows none."""
     max_queue: int = 500
     """Jobs waiting; more are refused."""
     job_seconds: float = 1800.0
