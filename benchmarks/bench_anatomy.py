@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.anatomy.case import find_anatomy
+from glioscope.anatomy.case import place_case
 from glioscope.anatomy.describe import describe, given
 from glioscope.anatomy.parts import AREAS, ELOQUENT_STRUCTURES, LOBES, map_from
-from glioscope.anatomy.records import Anatomy, Location
-from glioscope.labels import SCHEMES, detect_scheme
+from glioscope.labels import SCHEMES
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.parts import PhantomParts, phantom_parts
+from glioscope.results.anatomy import Anatomy, Location
 from glioscope.space.grid import Grid
 from glioscope.space.resampling import resample
 from glioscope.space.volumes import Volume, read_labels, read_volume
@@ -133,7 +133,8 @@ def read_case(folder: Path) -> tuple[Volume, NDArray, Any]:
     files = {p.name[len(folder.name) :]: p for p in folder.iterdir()}
     t1 = next(p for end, p in files.items() if end in ("_t1.nii.gz", "-t1n.nii.gz"))
     labels = read_labels(next(p for end, p in files.items() if "seg" in end)).data
-    return read_volume(t1), labels, detect_scheme(np.unique(labels))
+    scheme = SCHEMES["brats2018" if (labels == 4).any() else "brats2023"]  # 1 and 2 mean the same in both
+    return read_volume(t1), labels, scheme
 
 
 def moved(image: Volume, labels: NDArray, how: str) -> tuple[NDArray, NDArray]:
@@ -174,11 +175,11 @@ def themselves(folder: Path, step: int) -> dict[str, Any]:
     unusable = 0
     for path in sorted(p for p in folder.iterdir() if p.is_dir())[::step]:
         image, labels, scheme = read_case(path)
-        base = find_anatomy({"t1n": image.data}, image.data > 0, labels, image.grid, scheme)
+        base = place_case({"t1n": image.data}, image.data > 0, labels, image.grid, scheme).anatomy()
         unusable += not base.fit.usable
         for how in ways:
             data, numbers = moved(image, labels, how)
-            found = find_anatomy({"t1n": data}, data > 0.5, numbers, image.grid, scheme)
+            found = place_case({"t1n": data}, data > 0.5, numbers, image.grid, scheme).anatomy()
             before, after = statements(base), statements(found, mirrored=how == "mirrored")
             for key in before.keys() | after.keys():
                 asked[how] += 1
@@ -197,7 +198,9 @@ def cost(folder: Path, step: int) -> dict[str, Any]:
         image, labels, scheme = read_case(path)
         for name, times in rows.items():
             wall, used = time.perf_counter(), time.process_time()
-            find_anatomy({"t1n": image.data}, image.data > 0, labels, image.grid, scheme, deformable=name != "affine")
+            place_case(
+                {"t1n": image.data}, image.data > 0, labels, image.grid, scheme, deformable=name != "affine"
+            ).anatomy()
             times.append((time.perf_counter() - wall, time.process_time() - used))
             first = first or times[0]
     middle = {

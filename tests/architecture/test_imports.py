@@ -80,7 +80,11 @@ LATE = {
     "space": {"SimpleITK"},  # for formats that few have
     "inference": {"openvino", "nncf", "glioscope.model.network"},  # each engine loads what it runs on
     # Pages and raw scans: not every run has them. What measures brings much of scipy: loaded while the network runs.
-    "segmentation": {"glioscope.measure", "glioscope.report", "glioscope.segmentation"},
+    "segmentation": {
+        *("glioscope.measure", "glioscope.report", "glioscope.segmentation"),
+        *(f"glioscope.anatomy.{name}" for name in ("case", "fhir", "sketch", "wording")),  # on request alone
+        "glioscope.measure.radiomics",
+    },
 }
 
 

@@ -21,6 +21,8 @@ SAME_THING = {
     "lesions": "the parts of a tumour: compared, measured, pasted",
     "patient": "one patient: made up, or prepared",
     "atlas": "an average brain: laid over a case, or named in parts",
+    "anatomy": "what lies where in a head: made up, or told of a tumour",
+    "radiomics": "features of texture and shape: counted, or stored",
     "parts": "parts of the brain: named, or painted",
     "settings": "what a room is told, and how all are read",
     "service": "a program that runs on: the web server, the node",

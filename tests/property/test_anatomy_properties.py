@@ -116,7 +116,7 @@ def test_half_a_brain_is_not_described_as_a_whole_one() -> None:
     assert found.problems
     nothing = place(Volume(made.images["t1n"], made.grid), half & False, made.labels > 0, parts=own)
     assert not nothing.fit.usable
-    assert "empty" in nothing.problems[0]
+    assert nothing.problems[0].code == "brain-empty"
 
 
 def test_shifting_by_whole_voxels_changes_no_answer() -> None:

@@ -10,11 +10,11 @@ from glioscope.anatomy import describe as room
 from glioscope.anatomy.atlas import average_brain
 from glioscope.anatomy.describe import Placed, describe, given
 from glioscope.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap, map_from
-from glioscope.anatomy.records import Anatomy, Fit
 from glioscope.anatomy.vasari import rim_mm
 from glioscope.errors import DependencyError, GeometryError
 from glioscope.labels import SCHEMES
 from glioscope.measure.midline import Midline
+from glioscope.results.anatomy import Anatomy, Fit, Problem
 from glioscope.space.grid import Grid
 
 SCHEME = SCHEMES["brats2023"]
@@ -147,13 +147,15 @@ def test_thickness_of_a_shell() -> None:
 def test_no_tumour_is_said() -> None:
     found = said(hand_made(), np.zeros(SHAPE, np.uint8))
     assert (found.regions, found.lesions, found.focality, found.vasari) == ((), (), "none", ())
-    assert "no tumour" in found.problems[-1]
+    assert found.problems[-1].code == "no-tumour"
 
 
 def test_a_map_that_does_not_fit_tells_only_what_needs_none() -> None:
     placed = hand_made(ventricles=cube((28, 32), (20, 40), (20, 40)))
     fit = Fit(method="affine", source="by hand", overlap=0.4, usable=False)
-    placed = Placed(parts=placed.parts, fit=fit, middle=None, problems=("does not fit",))
+    placed = Placed(
+        parts=placed.parts, fit=fit, middle=None, problems=(Problem(code="map-misfit", message="does not fit"),)
+    )
     found = said(placed, labelled((3, cube((10, 20), (25, 35), (25, 35)))))
     place = found.regions[0]
     assert (place.side, place.crosses_midline) == ("left", "no")

@@ -21,7 +21,14 @@ from pydicom import dcmread
 import synthetic_dicom as made
 from glioscope.dicom.reading import read_dicom
 from glioscope.dicom.scans import RawScan
-from glioscope.dicom.writing import CODES, outlines, write_measurements, write_segmentation, write_structure_set
+from glioscope.dicom.writing import (
+    CODES,
+    outlines,
+    write_margin,
+    write_measurements,
+    write_segmentation,
+    write_structure_set,
+)
 from glioscope.errors import CaseError, DependencyError, GeometryError
 from glioscope.labels import REGIONS, SCHEMES, regions_from_labels
 from glioscope.measure import measure
@@ -187,6 +194,19 @@ def test_a_region_without_voxels_is_listed_without_contours(scan, tmp_path):
     assert not any("ContourSequence" in roi for roi in data.ROIContourSequence)
 
 
+def test_a_margin_is_two_volumes_that_nobody_approved(scan, tmp_path):
+    margin = (labels_with_everything() > 0).astype(np.uint8)
+    margin[5:8, 5:8, 4:6] = 2
+    write_margin(tmp_path / "margin.dcm", margin, scan)
+    data = dcmread(tmp_path / "margin.dcm")
+    assert [item.RTROIInterpretedType for item in data.RTROIObservationsSequence] == ["GTV", "CTV"]
+    assert all("not a plan" in roi.ROIName for roi in data.StructureSetROISequence)
+    assert data.ApprovalStatus == "UNAPPROVED"
+    filled = fill_by_hand(tmp_path / "margin.dcm", scan.grid)
+    np.testing.assert_array_equal(filled[0], margin == 1)
+    np.testing.assert_array_equal(filled[1], margin > 0)
+
+
 def test_outline_of_one_voxel_and_of_none():
     mask = np.zeros((3, 4), bool)
     assert list(outlines(mask)) == []
@@ -215,6 +235,19 @@ def test_measurements_stand_in_the_report(scan, tmp_path):
     text = str(dcmread(tmp_path / "sr.dcm"))
     assert segmentation.SOPInstanceUID in text
     assert all(segment.TrackingUID in text for segment in segmentation.SegmentSequence)
+
+
+def test_a_report_in_words_stands_beside_the_measurements(scan, tmp_path):
+    labels = labels_with_everything()
+    measured = measure(labels, scan.grid, SCHEME)
+    write_segmentation(tmp_path / "seg.dcm", labels, scan, SCHEME)
+    words = ("There is one lesion of 3.1 ml, on the left.", "Größe und Lage ungewiß.")
+    write_measurements(tmp_path / "sr.dcm", measured, tmp_path / "seg.dcm", scan, sentences=words)
+    items = dcmread(tmp_path / "sr.dcm").ContentSequence
+    container = next(item for item in items if "Evaluations" in item.ConceptNameCodeSequence[0].CodeMeaning)
+    assert tuple(item.TextValue for item in container.ContentSequence) == words
+    content = highdicom.sr.srread(tmp_path / "sr.dcm").content
+    assert len(content.get_volumetric_roi_measurement_groups()) == 3
 
 
 def test_report_of_no_tumour(scan, tmp_path):

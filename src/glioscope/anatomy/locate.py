@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from glioscope.anatomy.parts import AREAS, DEEP_WHITE_MATTER, ELOQUENT_STRUCTURES, LOBES, STRUCTURES, BrainMap
-from glioscope.anatomy.records import Answer, Distances, Eloquent, Location, Share, SideName
 from glioscope.measure.diameters import to_mm
 from glioscope.measure.midline import Midline, crosses, side_of
+from glioscope.results.anatomy import Answer, Distances, Eloquent, Location, Share, SideName
 from glioscope.space.grid import Box, Grid, bounding_box, cut
 
 LEAST_SHARE = 0.01
@@ -175,8 +175,7 @@ def _side(mask: Mask, scene: Scene) -> SideName:
     if not scene.sided:
         return "not determined"
     found = side_of(mask, scene.parts.grid, scene.midline)
-    side: SideName = found.side if found is not None else "not determined"
-    return side
+    return found.side if found is not None else "not determined"
 
 
 def _crosses(mask: Mask, scene: Scene) -> Answer:

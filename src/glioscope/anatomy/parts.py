@@ -6,7 +6,6 @@ to, and which *eloquent area*, if any. A structure and a lobe are exclusive; an 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +76,7 @@ class BrainMap:
 
     def crop(self, box: Box) -> "BrainMap":
         """Return the map of the voxels inside `box`; 0 where the box reaches outside."""
-        arrays: dict[str, Any] = {n: cut(getattr(self, n), box) for n in ("structures", "lobes", "areas")}
+        arrays = {n: cut(getattr(self, n), box) for n in ("structures", "lobes", "areas")}
         return BrainMap(grid=self.grid.crop(box), source=self.source, lacks=self.lacks, **arrays)
 
     def of(self, *names: str) -> NDArray[np.bool_]:
@@ -97,7 +96,7 @@ def map_from(
         last counts.
     """
     names = {"structures": STRUCTURES, "lobes": LOBES, "areas": AREAS}
-    arrays: dict[str, Any] = {kind: np.zeros(grid.shape, np.uint8) for kind in names}
+    arrays = {kind: np.zeros(grid.shape, np.uint8) for kind in names}
     for kind, found in masks.items():
         for name, mask in found.items():
             arrays[kind][mask] = names[kind].index(name)

@@ -23,8 +23,8 @@ from scipy import ndimage
 from glioscope.anatomy.atlas import average_brain
 from glioscope.anatomy.describe import Placed
 from glioscope.anatomy.parts import STRUCTURES, BrainMap
-from glioscope.anatomy.records import Fit
 from glioscope.measure.midline import Midline
+from glioscope.results.anatomy import Fit, Problem
 from glioscope.space.affine import MINIMUM_OVERLAP, first_guess, overlap_of, stretch
 from glioscope.space.grid import Grid, bounding_box
 from glioscope.space.resampling import Matrix, itk_transform, shrink, to_itk
@@ -118,18 +118,19 @@ def place(
     parts = average_brain() if parts is None else parts
     like = likeness(parts)
     if not brain.any():
-        return _unusable(parts, image.grid, 0.0, "the brain mask is empty, so nothing could be laid over it")
+        problem = Problem(code="brain-empty", message="the brain mask is empty, so nothing could be laid over it")
+        return _unusable(parts, image.grid, 0.0, problem)
     mask = Volume(brain.astype(np.float32), image.grid)
     bare = Volume(np.where(brain, image.data, 0).astype(np.float32), image.grid)
     ignored = Volume(tumour, image.grid) if tumour.any() else None
     matrix = stretch(_shrunk(parts), bare, first_guess(like.brain, mask), ignored=ignored)
     overlap = overlap_of(like.brain, mask, matrix)
     if overlap < MINIMUM_OVERLAP:
-        problem = (
+        text = (
             f"the brain covers that of the map with a Dice of {overlap:.2f}, {MINIMUM_OVERLAP} and more is usual: "
             "nothing is told that needs the map. Look at the images: a half brain, a skull left on, another species"
         )
-        return _unusable(parts, image.grid, overlap, problem)
+        return _unusable(parts, image.grid, overlap, Problem(code="map-misfit", message=text))
     back = np.asarray(np.linalg.inv(matrix), np.float64)
     bend, jacobian, problems = _bend(like, bare, mask, tumour, back) if deformable else (None, None, ())
     carried = _carry(parts, image.grid, back, bend)
@@ -138,12 +139,13 @@ def place(
         source=parts.source,
         overlap=round(overlap, 4),
         usable=True,
+        lacks=parts.lacks,
         smallest_jacobian=jacobian,
     )
     return Placed(parts=carried, fit=fit, middle=_middle(matrix), problems=problems)
 
 
-def _unusable(parts: BrainMap, grid: Grid, overlap: float, problem: str) -> Placed:
+def _unusable(parts: BrainMap, grid: Grid, overlap: float, problem: Problem) -> Placed:
     nothing = np.zeros(grid.shape, np.uint8)
     empty = BrainMap(grid=grid, structures=nothing, lobes=nothing, areas=nothing, source=parts.source)
     fit = Fit(method="affine", source=parts.source, overlap=round(overlap, 4), usable=False)
@@ -183,7 +185,7 @@ def _packed(parts: BrainMap) -> sitk.Image:
 
 def _bend(
     like: Likeness, image: Volume, brain: Volume, tumour: Mask, matrix: Matrix
-) -> tuple[sitk.Transform | None, float | None, tuple[str, ...]]:
+) -> tuple[sitk.Transform | None, float | None, tuple[Problem, ...]]:
     """Return the deformable step on the case's side of the matrix, its smallest Jacobian, and why it was not taken."""
     scaled = Volume(_scaled(image.data, brain.data > 0), image.grid)
     spared = Volume(tumour.astype(np.float32), image.grid)
@@ -201,7 +203,7 @@ def _bend(
             f"bending the map squeezed tissue to {jacobian:.2f} of its size at the worst and changed the overlap from "
             f"{before:.2f} to {after:.2f}: not believed, so the map is only stretched"
         )
-        return None, None, (why,)
+        return None, None, (Problem(code="bend-refused", message=why),)
     return transform, round(jacobian, 3), ()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.anatomy.records import Answer, Feature, Focality, Location
+from glioscope.results.anatomy import Answer, Feature, Focality, Location, Margin
 from glioscope.space.grid import Grid, bounding_box, cut
 
 UNKNOWN = "not determined"
@@ -139,8 +139,8 @@ def _class_of(share: float) -> str:
 
 
 def _form(found: Findings) -> list[Feature]:
-    margin, rule = _margin(found)
-    satellites = _satellites(found)
+    margin = margin_of(found)
+    satellites = satellites_of(found)
     return [
         Feature(
             code="F9",
@@ -149,27 +149,33 @@ def _form(found: Findings) -> list[Feature]:
             rule="separate parts with a core of their own; multicentric where in another lobe or hemisphere; "
             "the route of spread cannot be told",
         ),
-        Feature(code="F11", name="Thickness of enhancing margin", value=margin, rule=rule),
+        Feature(
+            code="F11",
+            name="Thickness of enhancing margin",
+            value=margin.kind if margin else "not applicable",
+            rule=f"median thickness {margin.thickness_mm} mm; solid where necrosis fills less than {SOLID_SHARE:.0%} "
+            "of the core"
+            if margin
+            else "nothing enhances",
+        ),
         Feature(
             code="F24",
             name="Satellites",
             value="yes" if satellites else "no",
-            rule=f"{satellites} enhancing parts of {LEAST_ML} ml and more apart from the largest, in its oedema",
+            rule=f"{satellites} enhancing parts of {LEAST_ML} ml and more apart from the largest core, in its oedema",
         ),
     ]
 
 
-def _margin(found: Findings) -> tuple[str, str]:
-    """Return the class of the enhancing margin and how it was told."""
+def margin_of(found: Findings) -> Margin | None:
+    """Return the enhancing margin; None where nothing enhances."""
     enhancing, core = found.masks["ET"], found.masks["TC"]
-    ml = found.grid.voxel_volume_ml
-    if np.count_nonzero(enhancing) * ml < LEAST_ML:
-        return "not applicable", "nothing enhances"
-    necrosis = 1 - np.count_nonzero(enhancing) / np.count_nonzero(core)
-    if necrosis < SOLID_SHARE:
-        return "solid", f"necrosis fills {necrosis:.0%} of the core"
-    thickness = rim_mm(enhancing, found.grid)
-    return ("thick" if thickness >= THICK_MM else "thin"), f"median thickness along the rim's middle {thickness:.1f} mm"
+    if np.count_nonzero(enhancing) * found.grid.voxel_volume_ml < LEAST_ML:
+        return None
+    thickness = round(rim_mm(enhancing, found.grid), 2)
+    if 1 - np.count_nonzero(enhancing) / np.count_nonzero(core) < SOLID_SHARE:
+        return Margin(kind="solid", thickness_mm=thickness)
+    return Margin(kind="thick" if thickness >= THICK_MM else "thin", thickness_mm=thickness)
 
 
 def rim_mm(mask: Mask, grid: Grid) -> float:
@@ -182,7 +188,7 @@ def rim_mm(mask: Mask, grid: Grid) -> float:
     return float(np.median(2 * depth[ridge] - min(grid.spacing_mm)))
 
 
-def _satellites(found: Findings) -> int:
+def satellites_of(found: Findings) -> int:
     """Return how many enhancing parts lie apart from the largest core, in the same abnormal signal."""
     box = bounding_box(found.masks["WT"])
     whole, core, enhancing = (np.ascontiguousarray(cut(found.masks[n], box)) for n in ("WT", "TC", "ET"))

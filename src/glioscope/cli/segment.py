@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -63,6 +63,15 @@ def segment(
     identity: Annotated[
         bool, typer.Option("--keep-identity", help="Leave name, number and dates in clinical files.")
     ] = False,
+    anatomy: Annotated[
+        bool, typer.Option("--anatomy", help="Say where the tumour lies, in words too: report.txt, fhir.json.")
+    ] = False,
+    language: Annotated[Literal["en", "de"], typer.Option(help="Of the words of --anatomy.")] = "en",
+    margins: Annotated[
+        float | None,
+        typer.Option(help="Margin around the tumour in mm: geometry, not a plan.", min=1, max=40, show_default=False),
+    ] = None,
+    radiomics: Annotated[bool, typer.Option("--radiomics", help="Count features of texture and shape.")] = False,
 ) -> int:
     """Segment a case or a cohort: labels, volumes, flags and a report for each case.
 
@@ -90,6 +99,10 @@ def segment(
         dicom=clinical_files(dicom),
         identity=identity,
         shard=shard_of(shard),
+        anatomy=anatomy,
+        language=language,
+        margin_mm=margins,
+        radiomics=radiomics,
     )
     derivative, output = output, output / WORK if bids else output
     crew = None

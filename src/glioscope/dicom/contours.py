@@ -1,10 +1,11 @@
 """RTSTRUCT: each region as closed contours, slice by slice."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import contourpy
 import numpy as np
@@ -50,40 +51,81 @@ def write_structure_set(
     """
     highdicom()
     source = source_of(labels, scan)
+    regions = regions_from_labels(labels, scheme)
+    rois = [
+        Roi(name=CODES[name].label, mask=mask, colour=CODES[name].colour, code=CODES[name].code)
+        for name, mask in zip(REGIONS, regions, strict=True)
+    ]
+    _write(path, rois, scan, source, "BRATS_REGIONS", identity=identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Roi:
+    """One region of interest."""
+
+    name: str
+    mask: NDArray[np.bool_]
+    """(i, j, k) on the scan's grid."""
+    colour: tuple[int, int, int]
+    code: tuple[str, str, str] | None = None
+    """Value, scheme and meaning."""
+    kind: Literal["", "GTV", "CTV"] = ""
+    """What planning systems call it."""
+
+
+def write_margin(path: Path, margin: NDArray[np.uint8], scan: RawScan, *, identity: bool = False) -> None:
+    """Write a margin as RTSTRUCT: GTV and CTV, unapproved, for research.
+
+    Parameters
+    ----------
+    path : Path
+        File to write, atomically.
+    margin : (i, j, k) uint8
+        On the scan's grid: 1 the gross tumour volume, 2 the rest of the clinical target volume.
+    scan, identity
+        As for `write_structure_set`, with its errors.
+    """
+    highdicom()
+    source = source_of(margin, scan)
+    rois = [
+        Roi(name="GTV, geometry, not a plan", mask=margin == 1, colour=(230, 60, 60), kind="GTV"),
+        Roi(name="CTV, geometry, not a plan", mask=margin > 0, colour=(80, 160, 240), kind="CTV"),
+    ]
+    _write(path, rois, scan, source, "MARGIN_RESEARCH", identity=identity)
+
+
+def _write(path: Path, rois: Sequence[Roi], scan: RawScan, source: DicomSource, label: str, *, identity: bool) -> None:
     from pydicom.uid import generate_uid
 
-    regions = regions_from_labels(labels, scheme)
-    made = _rt_header(headers_of(source, identity)[0], generate_uid())
+    made = _rt_header(headers_of(source, identity)[0], generate_uid(), label)
     frame_of_reference = str(made.FrameOfReferenceUID)
     made.ReferencedFrameOfReferenceSequence = [_referenced_frame(source, frame_of_reference)]
     made.StructureSetROISequence = [
         item(
             ROINumber=n,
             ReferencedFrameOfReferenceUID=frame_of_reference,
-            ROIName=CODES[name].label,
+            ROIName=roi.name,
             ROIGenerationAlgorithm="AUTOMATIC",
         )
-        for n, name in enumerate(REGIONS, 1)
+        for n, roi in enumerate(rois, 1)
     ]
-    made.ROIContourSequence = [_roi_contour(n, mask, scan, source) for n, mask in enumerate(regions, 1)]
-    made.RTROIObservationsSequence = [
-        item(
-            ObservationNumber=n,
-            ReferencedROINumber=n,
-            RTROIInterpretedType="",
-            ROIInterpreter="",
-            RTROIIdentificationCodeSequence=[_code_item(CODES[name].code)],
-        )
-        for n, name in enumerate(REGIONS, 1)
-    ]
+    made.ROIContourSequence = [_roi_contour(n, roi, scan, source) for n, roi in enumerate(rois, 1)]
+    made.RTROIObservationsSequence = [_observation(n, roi) for n, roi in enumerate(rois, 1)]
     save(made, path)
+
+
+def _observation(number: int, roi: Roi) -> Any:
+    found = item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType=roi.kind, ROIInterpreter="")
+    if roi.code:
+        found.RTROIIdentificationCodeSequence = [_code_item(roi.code)]
+    return found
 
 
 def _code_item(code: tuple[str, str, str]) -> Any:
     return item(CodeValue=code[0], CodingSchemeDesignator=code[1], CodeMeaning=code[2])
 
 
-def _rt_header(source: Any, uid: str) -> Any:
+def _rt_header(source: Any, uid: str, label: str) -> Any:
     """Return an RTSTRUCT with the modules of patient, study, series and equipment."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
@@ -111,7 +153,7 @@ def _rt_header(source: Any, uid: str) -> Any:
         "SoftwareVersions": __version__,
         "FrameOfReferenceUID": source.get("FrameOfReferenceUID") or generate_uid(),
         "PositionReferenceIndicator": "",
-        "StructureSetLabel": "BRATS_REGIONS",
+        "StructureSetLabel": label,
         "StructureSetDate": f"{now:%Y%m%d}",
         "StructureSetTime": f"{now:%H%M%S}",
         "ApprovalStatus": "UNAPPROVED",
@@ -135,13 +177,13 @@ def _referenced_frame(source: DicomSource, frame_of_reference: str) -> Any:
     return item(FrameOfReferenceUID=frame_of_reference, RTReferencedStudySequence=[study])
 
 
-def _roi_contour(number: int, mask: NDArray[np.bool_], scan: RawScan, source: DicomSource) -> Any:
+def _roi_contour(number: int, roi: Roi, scan: RawScan, source: DicomSource) -> Any:
     """Return the contours of one region, slice by slice."""
     by_uid = {str(header.SOPInstanceUID): header for header in source.headers}
     lps = scan.grid.lps
     contours = []
-    for k in np.flatnonzero(mask.any(axis=(0, 1))):
-        for line in outlines(mask[:, :, k]):
+    for k in np.flatnonzero(roi.mask.any(axis=(0, 1))):
+        for line in outlines(roi.mask[:, :, k]):
             points = line @ lps[:3, :2].T + lps[:3, 3] + k * lps[:3, 2]
             contour = item(
                 ContourGeometricType="CLOSED_PLANAR",
@@ -151,8 +193,7 @@ def _roi_contour(number: int, mask: NDArray[np.bool_], scan: RawScan, source: Di
             if header := by_uid.get(source.instances[k]):
                 contour.ContourImageSequence = [reference(header)]
             contours.append(contour)
-    name = REGIONS[number - 1]
-    found = item(ROIDisplayColor=list(CODES[name].colour), ReferencedROINumber=number)
+    found = item(ROIDisplayColor=list(roi.colour), ReferencedROINumber=number)
     if contours:
         found.ContourSequence = contours
     return found

@@ -1,5 +1,6 @@
 """A structured report: the measurements, on the segments of a SEG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,20 @@ _VOLUME = ("118565006", "SCT", "Volume")
 _LONG = ("103339001", "SCT", "Long Axis")
 _SHORT = ("103340004", "SCT", "Short Axis")
 _MAXIMUM_3D = ("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh")
+_EVALUATIONS = ("C0034375", "UMLS", "Qualitative Evaluations")
+_COMMENT = ("121106", "DCM", "Comment")
 _MILLILITRE = ("ml", "UCUM", "ml")
 _MILLIMETRE = ("mm", "UCUM", "mm")
 
 
 def write_measurements(
-    path: Path, measurements: Measurements, segmentation: Path, scan: RawScan, *, identity: bool = False
+    path: Path,
+    measurements: Measurements,
+    segmentation: Path,
+    scan: RawScan,
+    *,
+    identity: bool = False,
+    sentences: Sequence[str] = (),
 ) -> None:
     """Write measurements as a structured report (Comprehensive 3D SR, TID 1500) on the segments of a SEG.
 
@@ -48,6 +57,8 @@ def write_measurements(
         The scan that both refer to.
     identity : bool
         As for `write_segmentation`; must be the same for both files.
+    sentences : sequence of str
+        A report in words, written as qualitative evaluations, one text each.
     """
     hd = highdicom()
     if scan.source is None:
@@ -71,6 +82,8 @@ def write_measurements(
                 _group(hd, n, name, measurements, seg, scan.source) for n, name in enumerate(REGIONS, 1)
             ],
         )
+        if sentences:
+            report[0].ContentSequence.append(_words(hd, sentences))
         made = hd.sr.Comprehensive3DSR(
             evidence=[*headers, seg],
             content=report[0],
@@ -82,6 +95,22 @@ def write_measurements(
             series_description="Glioscope measurements; research use only",
         )
     save(made, path)
+
+
+def _words(hd: Any, sentences: Sequence[str]) -> Any:
+    """Return sentences as the container that TID 1500 has for what is no number."""
+    container = hd.sr.ContainerContentItem(
+        name=concept(hd, _EVALUATIONS), relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+    )
+    container.ContentSequence = hd.sr.ContentSequence(
+        [
+            hd.sr.TextContentItem(
+                name=concept(hd, _COMMENT), value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+            )
+            for text in sentences
+        ]
+    )
+    return container
 
 
 def _group(hd: Any, number: int, name: str, measurements: Measurements, seg: Any, source: DicomSource) -> Any:

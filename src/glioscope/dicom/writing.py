@@ -2,6 +2,7 @@
 
 - `write_segmentation`: DICOM SEG by highdicom, binary, one segment each for WT, TC and ET (segments may overlap).
 - `write_structure_set`: RTSTRUCT, one closed contour for each part of a region on a slice, by pydicom.
+- `write_margin`: RTSTRUCT of a margin around the tumour, GTV and CTV.
 - `write_measurements`: Comprehensive 3D SR by highdicom, template TID 1500, measurements on the segments of a SEG.
 - `write_captures`: secondary captures by highdicom, key slices with outlines drawn in, for viewers that show no SEG.
 
@@ -15,7 +16,7 @@ oedema (108369006 Neoplasm) and the core (372087000 Neoplasm, Primary), NCI Thes
 """
 
 from glioscope.dicom.captures import write_captures
-from glioscope.dicom.contours import outlines, write_structure_set
+from glioscope.dicom.contours import outlines, write_margin, write_structure_set
 from glioscope.dicom.headers import CODES, RegionCode
 from glioscope.dicom.segments import write_segmentation
 from glioscope.dicom.structured import write_measurements
@@ -25,6 +26,7 @@ __all__ = [
     "RegionCode",
     "outlines",
     "write_captures",
+    "write_margin",
     "write_measurements",
     "write_segmentation",
     "write_structure_set",

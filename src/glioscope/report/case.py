@@ -21,11 +21,12 @@ from glioscope.report import images as im
 from glioscope.report.page import Still, StillRow, flatten, sequence_stills, still, write_page
 from glioscope.report.style import SEQUENCE_NAMES, colour_of
 from glioscope.report.viewer import viewer_data
+from glioscope.report.whereabouts import whereabouts
 from glioscope.results import CaseSummary, Ends, Lesion, Measurements, gravest_first
 from glioscope.results.stored import as_json
 
 THUMBNAIL_PIXELS = 160
-LAID_OUT = ("measurements", "flags", "case_id")
+LAID_OUT = ("measurements", "flags", "case_id", "anatomy")
 
 
 def write_case_report(
@@ -86,6 +87,7 @@ def write_case_report(
         "has_reference": reference is not None,
         "diameter": _diameter_still(scene, measurements),
         "lesions": lesions,
+        "whereabouts": whereabouts(summary, path.parent),
         "agreement": {} if reference is None else _agreement(scene),
         "missing": loaded.case.missing,
         "viewer": viewer_data(scene, at, lesions.places, lesions.region),

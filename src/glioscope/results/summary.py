@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glioscope.errors import RunError
+from glioscope.results.anatomy import Anatomy
 from glioscope.results.flags import Flag
 from glioscope.results.measurements import Measurements
 from glioscope.results.preparation import InputFile, RawOrigin
@@ -136,6 +137,8 @@ class CaseSummary(Stored):
     """Package to its version."""
     measurements: Measurements
     """What was found."""
+    anatomy: Anatomy | None = optional()
+    """Where the tumour lies, if that was asked for."""
     flags: tuple[Flag, ...]
     """What is odd about input or result, in the order in which it was noticed."""
     outputs: Mapping[str, str] = optional(dict)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from glioscope.quality.inputs import Card, not_measurable
 from glioscope.results import CaseSummary, DicomFiles, Flag, InputFile, Measurements, usable_summary, write_summary
 from glioscope.results.preparation import RawOrigin
 from glioscope.results.summary import SUMMARY, EngineRecord, GridRecord, ModelRecord, ProcessorRecord, SchemeRecord
+from glioscope.segmentation.asked import Asked, Segmented, answer
 from glioscope.segmentation.logits import FILE as LOGITS
 from glioscope.segmentation.logits import write_logits
 from glioscope.segmentation.records import CLINICAL, CaseOutcome, SegmentOptions, reason
@@ -181,6 +182,7 @@ def _recipe(work: Work, scheme: LabelScheme, overrides: Mapping[str, str]) -> di
     """Return the settings that decide the result, as JSON gives them back."""
     recipe: dict[str, object] = json.loads(json.dumps(asdict(work.inference)))
     recipe |= {"scheme": scheme.name, "raw": work.options.raw, "series": dict(overrides)}
+    recipe |= work.options.requests
     return recipe | ({"identity": work.options.identity} if work.options.dicom else {})
 
 
@@ -246,21 +248,26 @@ def finish(work: Work, engine: Engine, checker: Executor, predicted: Predicted) 
     lap("write")
     from glioscope.measure import measure  # loaded by now, see `Worker.segment`
 
-    measurements = measure(labels, loaded.grid, scheme, brain=restore(prepared.brain, prepared))
+    brain = restore(prepared.brain, prepared)
+    measurements = measure(labels, loaded.grid, scheme, brain=brain)
     lap("measure")
     if any(not doubt.side_known for doubt, _ in ready.doubts):
         measurements = replace(measurements, side=None)
     flags = [*_reading_flags(ready), *checked.result()]
     lap("check")
+    asked = _asked(work, predicted, labels, brain, measurements, flags, outputs)
+    if asked is not None:
+        lap("asked")
     inputs = {name: entry for name, entry in ready.inputs.items() if isinstance(entry, InputFile)}
     origin = None
     if ready.route is not None:
-        inputs, origin, more_flags = _way_back(work, folder, predicted, labels, measurements, outputs)
+        inputs, origin, more_flags = _way_back(work, folder, predicted, labels, measurements, outputs, asked)
         flags += more_flags
         lap("native")
     summary = replace(
         _summary(work, engine, ready, inputs, origin, measurements),
-        flags=tuple(flags),
+        flags=(*flags, *(asked.flags if asked else ())),
+        anatomy=asked.anatomy if asked else None,
         outputs=outputs,
         seconds=lap.rounded(),
     )
@@ -328,6 +335,31 @@ def _summary(
     )
 
 
+def _asked(
+    work: Work,
+    predicted: Predicted,
+    labels: NDArray[np.uint8],
+    brain: NDArray[np.bool_],
+    measurements: Measurements,
+    flags: Sequence[Flag],
+    outputs: dict[str, str],
+) -> Asked | None:
+    """Return what was asked for beside the segmentation; None, and nothing loaded, if nothing was."""
+    if not work.options.requests:
+        return None
+    ready = predicted.ready
+    case = Segmented(
+        loaded=ready.loaded,
+        labels=labels,
+        brain=brain.astype(bool),
+        scheme=ready.scheme,
+        measurements=measurements,
+        flags=tuple(flags),
+        own_space=ready.route is not None,
+    )
+    return answer(work.output / ready.loaded.case.case_id, case, work.options, outputs)
+
+
 def _way_back(
     work: Work,
     folder: Path,
@@ -335,6 +367,7 @@ def _way_back(
     labels: NDArray[np.uint8],
     measurements: Measurements,
     outputs: dict[str, str],
+    asked: Asked | None,
 ) -> tuple[dict[str, InputFile], RawOrigin, list[Flag]]:
     """Write what raw scans get besides, and add it to `outputs`; return inputs and origin of the summary, and flags."""
     from glioscope.segmentation import raw
@@ -345,7 +378,7 @@ def _way_back(
     outputs.update(written)
     native, maps = raw.write_native(folder, route, labels, ready.scheme)
     outputs.update({entry.file: entry.sha256 for entry in native.values()})
-    written, flags = raw.write_clinical(folder, route, maps, ready.scheme, measurements, work.options)
+    written, flags = raw.write_clinical(folder, route, maps, ready.scheme, measurements, work.options, asked)
     outputs.update(written)
     return inputs, raw.record_of(route, ready.inputs, native), [*raw.flags_of(route), *flags]
 

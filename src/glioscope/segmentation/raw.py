@@ -26,7 +26,14 @@ from glioscope.prepare.patient import PreparedRaw, prepare_raw, record, to_nativ
 from glioscope.quality.inputs import THICK_MM
 from glioscope.results import DicomFiles, Flag, InputFile, Measurements
 from glioscope.results.preparation import NativeMap, RawOrigin, SeriesRecord
-from glioscope.segmentation.records import CLINICAL, ClinicalFile, SegmentOptions, clinical_files_in
+from glioscope.segmentation.asked import Asked
+from glioscope.segmentation.records import (
+    CLINICAL,
+    CLINICAL_MARGIN,
+    ClinicalFile,
+    SegmentOptions,
+    clinical_files_in,
+)
 from glioscope.space.volumes import write_volume
 
 WITHOUT_DICOM = (
@@ -125,6 +132,7 @@ def write_clinical(
     scheme: LabelScheme,
     measurements: Measurements,
     options: SegmentOptions,
+    asked: Asked | None = None,
 ) -> tuple[dict[str, str], list[Flag]]:
     """Write the clinical files asked for into dicom/; return their checksums, and why any is not there.
 
@@ -142,7 +150,9 @@ def write_clinical(
     steps: dict[ClinicalFile, Callable[[], object]] = {
         "seg": lambda: clinical.write_segmentation(paths["seg"], maps[code], scan, scheme, identity=keep),
         "rtstruct": lambda: clinical.write_structure_set(paths["rtstruct"], maps[code], scan, scheme, identity=keep),
-        "sr": lambda: clinical.write_measurements(paths["sr"], measurements, paths["seg"], scan, identity=keep),
+        "sr": lambda: clinical.write_measurements(
+            paths["sr"], measurements, paths["seg"], scan, identity=keep, sentences=asked.sentences if asked else ()
+        ),
         "capture": lambda: clinical.write_captures(folder / "dicom", maps[code], scan, scheme, identity=keep),
     }
     wanted = [kind for kind in steps if kind in options.dicom or (kind == "seg" and "sr" in options.dicom)]
@@ -156,7 +166,23 @@ def write_clinical(
             break
         names = [path.relative_to(folder).as_posix() for path in sorted((folder / "dicom").glob("*.dcm"))]
         written |= {name: sha256_of(folder / name) for name in clinical_files_in(names, kind)}
+    if asked is not None and asked.margin is not None and "rtstruct" in options.dicom:
+        flags += _write_margin(folder, route, asked.margin, written, identity=keep)
     return written, flags
+
+
+def _write_margin(
+    folder: Path, route: RawRoute, margin: NDArray[np.uint8], written: dict[str, str], *, identity: bool
+) -> list[Flag]:
+    """Write a margin on the common grid as contours on the reference scan, and its checksum into `written`."""
+    code = route.prepared.reference
+    here = to_native(margin, route.prepared, code)  # as core and whole of a tumour
+    try:
+        clinical.write_margin(folder / CLINICAL_MARGIN, here, route.patient.scans[code], identity=identity)
+    except GlioscopeError as error:
+        return [Flag("no-dicom", "warning", f"{CLINICAL_MARGIN} could not be made: {error}")]
+    written[CLINICAL_MARGIN] = sha256_of(folder / CLINICAL_MARGIN)
+    return []
 
 
 def flags_of(route: RawRoute) -> list[Flag]:

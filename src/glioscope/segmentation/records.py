@@ -20,6 +20,9 @@ CLINICAL: Mapping[ClinicalFile, str] = {
     "capture": "dicom/capture-1.dcm",
 }
 """Kind of a clinical file to its name in a case's folder; of the pictures, which are several, to the first."""
+CLINICAL_MARGIN = "dicom/margin.dcm"
+"""Contours of a margin that was asked for."""
+Language = Literal["en", "de"]
 
 
 def clinical_files_in(outputs: Iterable[str], kind: ClinicalFile) -> tuple[str, ...]:
@@ -57,10 +60,28 @@ class SegmentOptions:
     """Keep the patient's name, number and dates in clinical files."""
     shard: tuple[int, int] | None = None
     """(n, of): this is part n, from 1, of so many that share the cases between them; None does all."""
+    anatomy: bool = False
+    """Say where the tumour lies: lobes, structures, VASARI, a report in words."""
+    language: Language = "en"
+    """Of the report in words: en or de."""
+    margin_mm: float | None = None
+    """Write a margin of so many millimetres around the tumour; None for none."""
+    radiomics: bool = False
+    """Count features of texture and shape."""
 
     def __post_init__(self) -> None:
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError(f"shard is {self.shard[0]} of {self.shard[1]}; the first of four is 1/4, the last 4/4")
+
+    @property
+    def requests(self) -> dict[str, object]:
+        """What decides the result besides, of what was asked for."""
+        wanted = {
+            "anatomy": self.language if self.anatomy else None,
+            "margin_mm": self.margin_mm,
+            "radiomics": self.radiomics or None,
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

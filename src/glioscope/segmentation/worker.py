@@ -21,6 +21,7 @@ from glioscope.labels import scheme_named
 from glioscope.model import ModelSpec, model_folders, read_ensemble
 from glioscope.quality.inputs import Card
 from glioscope.results.summary import ModelRecord
+from glioscope.segmentation.asked import require_packages
 from glioscope.segmentation.case import Predicted, Ready, Work, finish, predict, read
 from glioscope.segmentation.records import CaseOutcome, SegmentOptions, reason
 from glioscope.settings import settings
@@ -69,6 +70,8 @@ class Worker:
         spec = read_ensemble(self._folders)
         if options.scheme is not None:
             scheme_named(options.scheme)
+        if options.requests:
+            require_packages(options)
         self._work = Work(
             output=Path(output),
             spec=spec,

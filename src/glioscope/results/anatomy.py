@@ -1,10 +1,12 @@
-"""What is said about where a tumour lies: plain records, ready for JSON.
+"""What is said about where a tumour lies. `glioscope.anatomy` fills it in.
 
 "not determined" is an answer of its own: the map does not show the structure, or could not be laid over the brain.
 """
 
 from dataclasses import dataclass
 from typing import Literal
+
+from glioscope.results.stored import Stored, optional
 
 Answer = Literal["yes", "no", "not determined"]
 SideName = Literal["left", "right", "crossing", "both", "not determined"]
@@ -14,7 +16,7 @@ Method = Literal["affine", "deformable", "given"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(Stored):
     """How much of a region lies in one part of the brain."""
 
     name: str
@@ -24,7 +26,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Distances:
+class Distances(Stored):
     """From the nearest voxel of a region, millimetres, 0 where they overlap; None where it cannot be told."""
 
     ventricles_mm: float | None
@@ -36,11 +38,11 @@ class Distances:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Eloquent:
+class Eloquent(Stored):
     """One eloquent area and the tumour."""
 
     name: str
-    """An area of `parts.AREAS` or a structure of `parts.ELOQUENT_STRUCTURES`."""
+    """Of the area or structure, as in `glioscope.anatomy.parts`."""
     involved: Answer
     """Whether a voxel of the region lies in it or touches it."""
     volume_ml: float | None
@@ -50,18 +52,18 @@ class Eloquent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class Location(Stored):
     """Where one region or one lesion lies."""
 
     region: str
     """WT, TC or ET."""
     volume_ml: float
+    """Millilitres."""
     side: SideName
     left_share: float | None
     """0 to 1: how much of the volume lies left of the midline; None where the midline is doubtful."""
     lobes: tuple[Share, ...]
-    """Largest first, those above `locate.LEAST_SHARE`; empty where it cannot be told. Shares of all lobes and "none"
-    add up to 1."""
+    """Largest first, those of 0.01 and more; empty where it cannot be told."""
     structures: tuple[Share, ...]
     """As `lobes`."""
     distances: Distances
@@ -80,7 +82,7 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesion:
+class Lesion(Stored):
     """One connected part of the tumour."""
 
     number: int
@@ -89,7 +91,7 @@ class Lesion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
+class Feature(Stored):
     """One VASARI feature."""
 
     code: str
@@ -102,7 +104,7 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Stored):
     """How the map of the brain was laid over this one."""
 
     method: Method
@@ -112,12 +114,43 @@ class Fit:
     """Dice of the patient's brain and the map's; None where the map was given on the case's own grid."""
     usable: bool
     """Whether anything is said that needs the map."""
-    smallest_jacobian: float | None = None
+    lacks: tuple[str, ...] = optional(tuple)
+    """Parts that the map does not show: nothing is said about them."""
+    smallest_jacobian: float | None = optional()
     """Of the deformable step: how far tissue was squeezed at the worst; 1 not at all, 0 or less folded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anatomy:
+class Margin(Stored):
+    """The enhancing margin of the core."""
+
+    kind: Literal["thin", "thick", "solid"]
+    """Thin below 3 mm (VASARI's border); solid where there is hardly any necrosis inside."""
+    thickness_mm: float
+    """Median along the middle of what enhances, millimetres."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem(Stored):
+    """What could not be told, and why."""
+
+    code: Literal[
+        "no-tumour",
+        "map-misfit",
+        "brain-empty",
+        "bend-refused",
+        "midline-unknown",
+        "midline-asymmetric",
+        "midline-disagree",
+        "map-lacks",
+    ]
+    """Short and stable, for programs and translations."""
+    message: str
+    """One sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy(Stored):
     """Where the tumour of one case lies."""
 
     fit: Fit
@@ -126,13 +159,18 @@ class Anatomy:
     regions: tuple[Location, ...]
     """WT, TC and ET as far as they hold anything; empty without a tumour."""
     lesions: tuple[Lesion, ...]
-    """Parts of the whole tumour, largest first, at most `describe.MOST_LESIONS`."""
+    """Parts of the whole tumour, largest first, at most ten."""
     lesion_count: int
-    """Of all parts above `describe.LEAST_LESION_ML`."""
+    """Of all parts of 0.5 ml and more, or 1 where all are smaller."""
     focality: Focality
+    margin: Margin | None
+    """None where nothing enhances."""
+    satellites: int
+    """Enhancing parts of 0.05 ml and more that lie apart from the largest core, in the same oedema; a count."""
     vasari: tuple[Feature, ...]
-    problems: tuple[str, ...]
-    """What could not be told and why, one sentence each."""
+    """F1 to F25; empty without a tumour."""
+    problems: tuple[Problem, ...]
+    """What could not be told and why."""
 
     def region(self, name: str) -> Location | None:
         """Return the location of a region; None where it is empty."""
