@@ -16,7 +16,7 @@ from glioscope.anatomy.vasari import Findings, features, margin_of, satellites_o
 from glioscope.errors import GeometryError
 from glioscope.labels import REGIONS, LabelScheme, check_labels
 from glioscope.measure.midline import Midline, find_midline
-from glioscope.results.anatomy import Anatomy, Fit, Focality, Lesion, Location, Problem
+from glioscope.results.anatomy import Anatomy, Fit, Focality, LocatedLesion, Location, Problem
 from glioscope.space.grid import Grid, bounding_box, cut
 
 MOST_LESIONS = 10
@@ -159,7 +159,7 @@ def _lacking(placed: Placed) -> tuple[Problem, ...]:
 
 def _lesions(
     masks: Mapping[str, Mask], scene: Scene, places: Mapping[str, Location]
-) -> tuple[tuple[Lesion, ...], int, Focality]:
+) -> tuple[tuple[LocatedLesion, ...], int, Focality]:
     """Return the largest lesions, how many there are, and what their number and places are called."""
     grid = scene.parts.grid
     box = bounding_box(masks["WT"])
@@ -177,12 +177,12 @@ def _lesions(
             alone = np.zeros(grid.shape, bool)
             alone[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))] = parts == n
             place = locate("WT", alone, scene)
-        described.append((n, Lesion(number=rank, location=place)))
+        described.append((n, LocatedLesion(number=rank, location=place)))
     kept = [lesion for n, lesion in described if n in foci]
     return tuple(lesion for _, lesion in described), len(large), _focality(kept)
 
 
-def _focality(foci: list[Lesion]) -> Focality:
+def _focality(foci: list[LocatedLesion]) -> Focality:
     """Return what separate foci are called by their places; the route by which they arose cannot be told."""
     if len(foci) < 2:
         return "focal"

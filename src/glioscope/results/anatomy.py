@@ -30,11 +30,13 @@ class Distances(Stored):
     """From the nearest voxel of a region, millimetres, 0 where they overlap; None where it cannot be told."""
 
     ventricles_mm: float | None
+    """To the wall of the nearest ventricle, millimetres."""
     midline_mm: float | None
-    """To the plane between left and right; 0 where the region lies on both sides of it."""
+    """To the plane between left and right, millimetres; 0 where the region lies on both sides of it."""
     cortex_mm: float | None
+    """To the nearest cortex, millimetres."""
     surface_mm: float | None
-    """To the outside of the brain."""
+    """To the outside of the brain, millimetres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,9 @@ class Eloquent(Stored):
     involved: Answer
     """Whether a voxel of the region lies in it or touches it."""
     volume_ml: float | None
-    """Of the region inside it."""
+    """Of the region inside it, millilitres."""
     distance_mm: float | None
-    """From the region to it; 0 where they overlap."""
+    """From the region to it, millimetres; 0 where they overlap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Location(Stored):
     volume_ml: float
     """Millilitres."""
     side: SideName
+    """Against the midline."""
     left_share: float | None
     """0 to 1: how much of the volume lies left of the midline; None where the midline is doubtful."""
     lobes: tuple[Share, ...]
@@ -67,27 +70,33 @@ class Location(Stored):
     structures: tuple[Share, ...]
     """As `lobes`."""
     distances: Distances
+    """To what lies around it."""
     touches_ventricles: Answer
+    """Whether a voxel lies in a ventricle or touches one."""
     reaches_cortex: Answer
     """Whether a voxel lies in cortex or touches it."""
     cortex_share: float | None
     """0 to 1, of the region's volume."""
     crosses_midline: Answer
+    """Whether one part reaches 5 mm past it on both sides, with 5 % of its volume on the lesser."""
     in_callosum: Answer
+    """Whether 0.05 ml or more lie in it."""
     crosses_callosum: Answer
     """One part on both sides of the midline that holds callosum between them."""
     deep_white_matter: tuple[str, ...]
     """Of internal capsule, corpus callosum and brainstem those that the region lies in or touches."""
     eloquent: tuple[Eloquent, ...]
+    """Every area and structure of the list that the map shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesion(Stored):
+class LocatedLesion(Stored):
     """One connected part of the tumour."""
 
     number: int
     """1 for the largest."""
     location: Location
+    """Where it lies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,7 @@ class Feature(Stored):
     code: str
     """F1 to F25."""
     name: str
+    """In VASARI's words."""
     value: str
     """In VASARI's words, or "not determined"."""
     rule: str
@@ -108,6 +118,7 @@ class Fit(Stored):
     """How the map of the brain was laid over this one."""
 
     method: Method
+    """Stretched (affine), bent as well (deformable), or given on the case's grid."""
     source: str
     """Of the map."""
     overlap: float | None
@@ -154,15 +165,17 @@ class Anatomy(Stored):
     """Where the tumour of one case lies."""
 
     fit: Fit
+    """How the map was laid over the brain."""
     midline: str
     """What the midline was found from, or why it is doubtful."""
     regions: tuple[Location, ...]
     """WT, TC and ET as far as they hold anything; empty without a tumour."""
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[LocatedLesion, ...]
     """Parts of the whole tumour, largest first, at most ten."""
     lesion_count: int
     """Of all parts of 0.5 ml and more, or 1 where all are smaller."""
     focality: Focality
+    """What separate foci are called by their places."""
     margin: Margin | None
     """None where nothing enhances."""
     satellites: int
