@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.anatomy.case import place_case
-from glioscope.anatomy.describe import describe, given
-from glioscope.anatomy.parts import AREAS, ELOQUENT_STRUCTURES, LOBES, map_from
 from glioscope.labels import SCHEMES
+from glioscope.measure.anatomy.case import place_case
+from glioscope.measure.anatomy.describe import describe, given
+from glioscope.measure.anatomy.parts import AREAS, ELOQUENT_STRUCTURES, LOBES, map_from
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.parts import PhantomParts, phantom_parts
 from glioscope.results.anatomy import Anatomy, Location

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "glioscope"
 
 ROOMS = (
     *("errors", "files", "machine", "labels", "space", "cases", "settings", "runs", "results", "phantom", "dicom"),
-    *("prepare", "model", "inference", "training", "evaluation", "measure", "anatomy", "quality", "report"),
+    *("prepare", "model", "inference", "training", "evaluation", "measure", "quality", "report"),
     *("segmentation", "experiment", "node", "web", "cli"),
 )
 """A room imports only rooms to its left."""

@@ -82,7 +82,7 @@ LATE = {
     # Pages and raw scans: not every run has them. What measures brings much of scipy: loaded while the network runs.
     "segmentation": {
         *("glioscope.measure", "glioscope.report", "glioscope.segmentation"),
-        *(f"glioscope.anatomy.{name}" for name in ("case", "fhir", "sketch", "wording")),  # on request alone
+        *(f"glioscope.measure.anatomy.{name}" for name in ("case", "fhir", "sketch", "wording")),  # on request alone
         "glioscope.measure.radiomics",
     },
 }

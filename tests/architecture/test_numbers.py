@@ -7,8 +7,8 @@ from architecture.source import imports, modules, rooms
 
 MODULES = modules()
 
-MOST_ROOMS = 25
-"""24 is the aim; `anatomy` is still beside `measure`."""
+MOST_ROOMS = 24
+
 
 MOST_UNTYPED = 39
 """Uses of a mapping whose values may be anything: what JSON from outside is, until it is read as a record."""

@@ -1,14 +1,16 @@
 """The page of a cohort in a real browser: sorted by a click and by the keyboard, whole in print."""
 
-import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glioscope.report import write_cohort_report
+from glioscope.results import Flag, write_summary
+from summaries import tiny_summary
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 CHROMIUM = next((p for p in (shutil.which("chromium"), shutil.which("chromium-browser")) if p), None)
@@ -24,10 +26,11 @@ A4 = 688
 def cohort(browser: Any, tmp_path: Path) -> Iterator[Any]:
     """Three cases: the smallest tumour is flagged, the second could not be read."""
     for case, ml in (("a-case-with-a-long-name-of-its-own-2026-11", 120.4), ("b", 9.6), ("c", 41.0)):
-        flags = [{"code": "unsure-ET", "severity": "warning", "message": "look"}] * (case == "b")
-        summary = {"case_id": case, "flags": flags, "measurements": {"volumes_ml": {"WT": ml, "TC": 1.0, "ET": 0.5}}}
+        flags = (Flag(code="unsure-ET", severity="warning", message="look"),) * (case == "b")
+        summary = tiny_summary(case, flags=flags)
+        found = replace(summary.measurements, volumes_ml={"WT": ml, "TC": 1.0, "ET": 0.5})
         (tmp_path / case).mkdir()
-        (tmp_path / case / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        write_summary(tmp_path / case / "summary.json", replace(summary, measurements=found))
     (tmp_path / "failures.csv").write_text("case_id,reason\nd,t1c: voxels cannot be read\n", encoding="utf-8")
     context = browser.new_context(offline=True)
     view = context.new_page()

@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from glioscope.anatomy.describe import Placed, describe, given
-from glioscope.anatomy.locate import locate, scene_of
-from glioscope.anatomy.parts import BrainMap, map_from
-from glioscope.anatomy.placing import place
 from glioscope.labels import SCHEMES
+from glioscope.measure.anatomy.describe import Placed, describe, given
+from glioscope.measure.anatomy.locate import locate, scene_of
+from glioscope.measure.anatomy.parts import BrainMap, map_from
+from glioscope.measure.anatomy.placing import place
 from glioscope.measure.midline import Midline
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.parts import phantom_parts

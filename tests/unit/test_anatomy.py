@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from glioscope.anatomy import describe as room
-from glioscope.anatomy.atlas import average_brain
-from glioscope.anatomy.describe import Placed, describe, given
-from glioscope.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap, map_from
-from glioscope.anatomy.vasari import rim_mm
 from glioscope.errors import DependencyError, GeometryError
 from glioscope.labels import SCHEMES
+from glioscope.measure.anatomy import describe as room
+from glioscope.measure.anatomy.atlas import average_brain
+from glioscope.measure.anatomy.describe import Placed, describe, given
+from glioscope.measure.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap, map_from
+from glioscope.measure.anatomy.vasari import rim_mm
 from glioscope.measure.midline import Midline
 from glioscope.results.anatomy import Anatomy, Fit, Problem
 from glioscope.space.grid import Grid
@@ -218,7 +218,7 @@ def test_shapes_must_agree() -> None:
 
 def test_without_the_package_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     average_brain.cache_clear()
-    monkeypatch.setattr("glioscope.anatomy.atlas.find_spec", lambda name: None)
+    monkeypatch.setattr("glioscope.measure.anatomy.atlas.find_spec", lambda name: None)
     with pytest.raises(DependencyError, match=r"pip install 'glioscope\[anatomy\]'"):
         average_brain()
 

@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from glioscope.anatomy.describe import Placed, describe, given
-from glioscope.anatomy.fhir import diagnostic_report
-from glioscope.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap
-from glioscope.anatomy.phrases import IN_PLACE, LANGUAGES, NAMES, REGIONS, SECTIONS, SENTENCES, Language
-from glioscope.anatomy.sketch import sketch
-from glioscope.anatomy.wording import Sentence, Text, report_text
 from glioscope.labels import SCHEMES
 from glioscope.measure import measure
+from glioscope.measure.anatomy.describe import Placed, describe, given
+from glioscope.measure.anatomy.fhir import diagnostic_report
+from glioscope.measure.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap
+from glioscope.measure.anatomy.phrases import IN_PLACE, LANGUAGES, NAMES, REGIONS, SECTIONS, SENTENCES, Language
+from glioscope.measure.anatomy.sketch import sketch
+from glioscope.measure.anatomy.wording import Sentence, Text, report_text
 from glioscope.measure.midline import Midline
 from glioscope.results import Flag
 from glioscope.results.anatomy import Anatomy, Fit, Problem

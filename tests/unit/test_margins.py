@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from glioscope.anatomy.describe import Placed, given
-from glioscope.anatomy.margins import grow
-from glioscope.anatomy.parts import LOBES, STRUCTURES, BrainMap
 from glioscope.errors import ConfigError
 from glioscope.labels import SCHEMES
+from glioscope.measure.anatomy.describe import Placed, given
+from glioscope.measure.anatomy.margins import grow
+from glioscope.measure.anatomy.parts import LOBES, STRUCTURES, BrainMap
 from glioscope.measure.midline import Midline
 from glioscope.space.grid import Grid
 

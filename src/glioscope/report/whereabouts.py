@@ -4,10 +4,10 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from glioscope.anatomy.parts import LOBES
-from glioscope.anatomy.phrases import Language
-from glioscope.anatomy.sketch import COLOURS, CORE, SKETCH, TUMOUR, VENTRICLES
-from glioscope.anatomy.wording import Text, report_text
+from glioscope.measure.anatomy.parts import LOBES
+from glioscope.measure.anatomy.phrases import Language
+from glioscope.measure.anatomy.sketch import COLOURS, CORE, SKETCH, TUMOUR, VENTRICLES
+from glioscope.measure.anatomy.wording import Text, report_text
 from glioscope.results import CaseSummary
 from glioscope.results.anatomy import Feature
 

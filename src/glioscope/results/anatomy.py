@@ -1,4 +1,4 @@
-"""What is said about where a tumour lies. `glioscope.anatomy` fills it in.
+"""What is said about where a tumour lies. `glioscope.measure.anatomy` fills it in.
 
 "not determined" is an answer of its own: the map does not show the structure, or could not be laid over the brain.
 """
@@ -44,7 +44,7 @@ class Eloquent(Stored):
     """One eloquent area and the tumour."""
 
     name: str
-    """Of the area or structure, as in `glioscope.anatomy.parts`."""
+    """Of the area or structure, as in `glioscope.measure.anatomy.parts`."""
     involved: Answer
     """Whether a voxel of the region lies in it or touches it."""
     volume_ml: float | None

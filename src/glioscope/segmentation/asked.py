@@ -94,7 +94,7 @@ def _attempt(asked: Asked, code: str, what: str, step: Callable[[], None]) -> No
 
 def _place(folder: Path, case: Segmented, options: SegmentOptions, outputs: dict[str, str], asked: Asked) -> None:
     """Lay the map over the case once, and write what rests on it."""
-    from glioscope.anatomy.case import place_case
+    from glioscope.measure.anatomy.case import place_case
 
     loaded = case.loaded
     found = place_case(loaded.images, case.brain, case.labels, loaded.grid, case.scheme, deformable=case.own_space)
@@ -111,9 +111,9 @@ def _place(folder: Path, case: Segmented, options: SegmentOptions, outputs: dict
 
 def _words(folder: Path, case: Segmented, asked: Asked, drawn: str, language: Language) -> dict[str, str]:
     """Write the report in words, as FHIR too, and the drawing; return their checksums."""
-    from glioscope.anatomy.fhir import FHIR, diagnostic_report
-    from glioscope.anatomy.sketch import SKETCH
-    from glioscope.anatomy.wording import report_text
+    from glioscope.measure.anatomy.fhir import FHIR, diagnostic_report
+    from glioscope.measure.anatomy.sketch import SKETCH
+    from glioscope.measure.anatomy.wording import report_text
 
     assert asked.anatomy is not None
     text = report_text(asked.anatomy, language=language, measurements=case.measurements, flags=case.flags)

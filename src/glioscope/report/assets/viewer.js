@@ -4,7 +4,7 @@
 (function () {
   const root = document.getElementById("viewer");
   const data = JSON.parse(document.getElementById("viewer-data").textContent);
-  const words = data.words || { segmentation: "segmentation", none: "no tumour" };
+  const words = { segmentation: "segmentation", none: "no tumour", ...data.words };
   const [ni, nj, nk] = data.shape;
   const axisOf = { axial: 2, coronal: 1, sagittal: 0 };
   const columnsOf = { axial: 0, coronal: 0, sagittal: 1 };

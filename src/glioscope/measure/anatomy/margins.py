@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.anatomy.describe import Placed
 from glioscope.errors import ConfigError
 from glioscope.labels import LabelScheme
+from glioscope.measure.anatomy.describe import Placed
 from glioscope.measure.midline import Midline, crosses
 from glioscope.space.grid import Grid, bounding_box, cut, paste
 

@@ -10,11 +10,11 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.anatomy.locate import Mask, Scene, locate, scene_of
-from glioscope.anatomy.parts import BrainMap
-from glioscope.anatomy.vasari import Findings, features, margin_of, satellites_of
 from glioscope.errors import GeometryError
 from glioscope.labels import REGIONS, LabelScheme, check_labels
+from glioscope.measure.anatomy.locate import Mask, Scene, locate, scene_of
+from glioscope.measure.anatomy.parts import BrainMap
+from glioscope.measure.anatomy.vasari import Findings, features, margin_of, satellites_of
 from glioscope.measure.midline import Midline, find_midline
 from glioscope.results.anatomy import Anatomy, Fit, Focality, LocatedLesion, Location, Problem
 from glioscope.space.grid import Grid, bounding_box, cut

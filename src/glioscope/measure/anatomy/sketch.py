@@ -9,7 +9,7 @@ import contourpy
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.anatomy.parts import LOBES, BrainMap
+from glioscope.measure.anatomy.parts import LOBES, BrainMap
 from glioscope.space.grid import reorient
 
 SKETCH = "place.svg"

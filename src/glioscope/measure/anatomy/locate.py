@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from glioscope.anatomy.parts import AREAS, DEEP_WHITE_MATTER, ELOQUENT_STRUCTURES, LOBES, STRUCTURES, BrainMap
+from glioscope.measure.anatomy.parts import AREAS, DEEP_WHITE_MATTER, ELOQUENT_STRUCTURES, LOBES, STRUCTURES, BrainMap
 from glioscope.measure.diameters import to_mm
 from glioscope.measure.midline import Midline, crosses, side_of
 from glioscope.results.anatomy import Answer, Distances, Eloquent, Location, Share, SideName

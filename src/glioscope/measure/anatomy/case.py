@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from glioscope.anatomy.describe import Placed, describe
-from glioscope.anatomy.margins import Target, grow
-from glioscope.anatomy.placing import place
-from glioscope.anatomy.sketch import sketch
 from glioscope.errors import GeometryError
 from glioscope.labels import LabelScheme
+from glioscope.measure.anatomy.describe import Placed, describe
+from glioscope.measure.anatomy.margins import Target, grow
+from glioscope.measure.anatomy.placing import place
+from glioscope.measure.anatomy.sketch import sketch
 from glioscope.measure.midline import Midline, find_midline
 from glioscope.results.anatomy import Anatomy
 from glioscope.space.grid import Box, Grid, Shape3, bounding_box, cut, paste

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from glioscope.anatomy.locate import LEAST_ML
-from glioscope.anatomy.phrases import IN_PLACE, NAMES, REGIONS, SECTIONS, SENTENCES, Language
+from glioscope.measure.anatomy.locate import LEAST_ML
+from glioscope.measure.anatomy.phrases import IN_PLACE, NAMES, REGIONS, SECTIONS, SENTENCES, Language
 from glioscope.results.anatomy import Anatomy, Location
 from glioscope.results.change import Change
 from glioscope.results.flags import Flag

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap
 from glioscope.errors import DependencyError
+from glioscope.measure.anatomy.parts import AREAS, LOBES, STRUCTURES, BrainMap
 from glioscope.space.grid import Grid, bounding_box, cut, paste, reorient
 from glioscope.space.volumes import read_volume
 

@@ -7,7 +7,7 @@ disease, for it concludes nothing (https://hl7.org/fhir/R4/diagnosticreport.html
 import base64
 from html import escape
 
-from glioscope.anatomy.wording import Text
+from glioscope.measure.anatomy.wording import Text
 from glioscope.results.anatomy import Anatomy
 from glioscope.results.measurements import Measurements
 

@@ -20,9 +20,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from glioscope.anatomy.atlas import average_brain
-from glioscope.anatomy.describe import Placed
-from glioscope.anatomy.parts import STRUCTURES, BrainMap
+from glioscope.measure.anatomy.atlas import average_brain
+from glioscope.measure.anatomy.describe import Placed
+from glioscope.measure.anatomy.parts import STRUCTURES, BrainMap
 from glioscope.measure.midline import Midline
 from glioscope.results.anatomy import Fit, Problem
 from glioscope.space.affine import MINIMUM_OVERLAP, first_guess, overlap_of, stretch
