@@ -40,10 +40,13 @@ is one in which a field is missing, unknown or of the wrong kind: one line names
 cases only that one fails. Fields marked *may be absent* are not written while they are empty.
 
 ```python
+from pathlib import Path
+
 from glioscope.results import read_summary
 
-summary = read_summary("out/BraTS-GLI-00000-000/summary.json")
-summary.measurements.volumes_ml["WT"]
+for path in sorted(Path("out").glob("*/summary.json")):
+    summary = read_summary(path)
+    print(summary.case_id, summary.measurements.volumes_ml["WT"])
 ```
 
 On the server `GET /api/cases/KEY/summary.json` answers with the first of these, its files named without folders.
