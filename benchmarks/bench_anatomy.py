@@ -2,7 +2,7 @@
 
     python benchmarks/bench_anatomy.py phantoms --count 200        # every answer against independent code
     python benchmarks/bench_anatomy.py themselves CASES            # mirrored, turned by 10°, shifted by 2 mm
-    python benchmarks/bench_anatomy.py sides IMAGES MASKS          # raw patients: the side of the reference
+    python benchmarks/bench_anatomy.py sides CASES --results OUT   # the side that was told and the reference's
     python benchmarks/bench_anatomy.py cost CASES                  # seconds a case
 
 Prints one table each, and writes it as JSON with --output.
@@ -28,6 +28,7 @@ from glioscope.measure.anatomy.describe import describe, given
 from glioscope.measure.anatomy.parts import AREAS, ELOQUENT_STRUCTURES, LOBES, map_from
 from glioscope.phantom import PhantomConfig, phantom
 from glioscope.phantom.parts import PhantomParts, phantom_parts
+from glioscope.results import read_summary
 from glioscope.results.anatomy import Anatomy, Location
 from glioscope.space.grid import Grid
 from glioscope.space.resampling import resample
@@ -214,17 +215,41 @@ def cost(folder: Path, step: int) -> dict[str, Any]:
     return {"first_with_loading": [round(v, 2) for v in first or ()], **middle}
 
 
+def sides(folder: Path, results: Path) -> dict[str, Any]:
+    """Whether `segment --anatomy` told the side of the reference, told apart by the middle of the brain's extent."""
+    told = {"patients": 0, "side_right": 0, "crossing_and_heavier_side_right": 0, "below_5_ml": 0}
+    for path in sorted(results.glob("*/summary.json")):
+        reference = read_labels(next((folder / path.parent.name).glob("*-seg.nii.gz")))
+        image = read_volume(next((folder / path.parent.name).glob("*-t[12]*.nii.gz")))
+        mask = reference.data > 0
+        if mask.sum() * reference.grid.voxel_volume_ml < 5:
+            told["below_5_ml"] += 1
+            continue
+        x = [(np.argwhere(m) @ reference.grid.affine[:3, :3].T)[:, 0] for m in (mask, image.data > 0)]
+        truth = "left" if (x[0] < (x[1].min() + x[1].max()) / 2).mean() > 0.5 else "right"
+        anatomy = read_summary(path).anatomy
+        place = anatomy.region("WT") if anatomy else None
+        heavier = place and place.left_share is not None and ("left" if place.left_share > 0.5 else "right")
+        told["patients"] += 1
+        told["side_right"] += bool(place and place.side == truth)
+        told["crossing_and_heavier_side_right"] += bool(place and place.side == "crossing" and heavier == truth)
+    return told
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("phantoms", "themselves", "cost"))
+    parser.add_argument("what", choices=("phantoms", "themselves", "sides", "cost"))
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--step", type=int, default=1, help="take every n-th case")
+    parser.add_argument("--results", type=Path, help="what `segment --anatomy` wrote of the cases")
     parser.add_argument("--output", type=Path)
     given_ = parser.parse_args()
     table: Mapping[str, Any]
     if given_.what == "phantoms":
         table = phantoms(given_.count)
+    elif given_.what == "sides":
+        table = sides(given_.folder, given_.results)
     else:
         table = {"themselves": themselves, "cost": cost}[given_.what](given_.folder, given_.step)
     text = json.dumps(table, indent=2, ensure_ascii=False)
