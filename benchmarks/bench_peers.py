@@ -4,7 +4,7 @@
 
 CASE is a folder of a BraTS case. The other packages (torch, monai, keras, tensorflow, dynamic-network-architectures)
 live in an environment of their own, whose Python is named with ``--python``. Each runs in a fresh process. Their
-networks have random weights: time does not hang on them. What is timed:
+networks have random weights: time does not depend on them. What is timed:
 
 - `glioscope`: the whole process from cold, four files to segmentation.nii.gz; and its network alone
 - `original, Keras`: the first notebook's network in TensorFlow, fp32, its one 128³ crop, times 8 for the volume

@@ -30,7 +30,7 @@ def case(name: str) -> Case:
 
 
 class Scripted:
-    """Hands that do as the script says, one event at a time."""
+    """A pool that does as the script says, one event at a time."""
 
     def __init__(self, count: int, answer: Answer, *, never: Sequence[int] = ()) -> None:
         self.count = count
@@ -70,34 +70,34 @@ class Scripted:
 
 
 def work(tmp_path: Path, count: int, names: Sequence[str], answer: Answer, **more: object) -> tuple[dict, Scripted]:
-    hands = Scripted(count, answer, **more)  # type: ignore[arg-type]
-    outcomes = list(Crew(hands, tmp_path / "manifest.jsonl").segment([case(name) for name in names]))
-    assert hands.stopped == 1
+    pool = Scripted(count, answer, **more)  # type: ignore[arg-type]
+    outcomes = list(Crew(pool, tmp_path / "manifest.jsonl").segment([case(name) for name in names]))
+    assert pool.stopped == 1
     assert len(outcomes) == len({o.case_id for o in outcomes}), "a case was answered twice"
-    return {o.case_id: o for o in outcomes}, hands
+    return {o.case_id: o for o in outcomes}, pool
 
 
 NAMES = [f"p{n:02d}" for n in range(40)]
 
 
 def test_all_cases_are_done_once_in_chunks_that_grow_small_at_the_end(tmp_path: Path) -> None:
-    outcomes, hands = work(tmp_path, 2, NAMES, lambda *_: "done")
+    outcomes, pool = work(tmp_path, 2, NAMES, lambda *_: "done")
     assert sorted(outcomes) == NAMES
-    assert all(count == 1 for count in hands.attempts.values())
-    sizes = [len(names) for _, names in hands.given]
+    assert all(count == 1 for count in pool.attempts.values())
+    sizes = [len(names) for _, names in pool.given]
     assert max(sizes) == crew.CHUNK
     assert sizes[-1] == 1
 
 
 def test_the_cases_of_a_dead_worker_are_done_by_others(tmp_path: Path) -> None:
-    outcomes, hands = work(tmp_path, 2, NAMES, lambda _w, name, n: "dies" if name == "p05" and n == 1 else "done")
+    outcomes, pool = work(tmp_path, 2, NAMES, lambda _w, name, n: "dies" if name == "p05" and n == 1 else "done")
     assert {o.status for o in outcomes.values()} == {"done"}
-    again = [name for name, count in hands.attempts.items() if count > 1]
+    again = [name for name, count in pool.attempts.items() if count > 1]
     assert again == ["p05"]
     events = Counter(entry.event for entry in read_manifest(tmp_path / "manifest.jsonl"))
     assert events["died"] == 1
     assert events["done"] == 40
-    assert ["p05"] in [names for _, names in hands.given], "a suspect is done alone"
+    assert ["p05"] in [names for _, names in pool.given], "a suspect is done alone"
 
 
 def test_a_case_that_kills_every_worker_is_listed_and_costs_no_other(tmp_path: Path) -> None:
@@ -111,22 +111,22 @@ def test_a_failed_case_is_tried_on_another_worker(tmp_path: Path) -> None:
     def answer(worker: int, name: str, attempt: int) -> str:
         return "failed" if name == "p03" and attempt == 1 else "done"
 
-    outcomes, hands = work(tmp_path, 2, NAMES, answer)
+    outcomes, pool = work(tmp_path, 2, NAMES, answer)
     assert outcomes["p03"].status == "done"
-    tried = [worker for worker, names in hands.given if "p03" in names]
+    tried = [worker for worker, names in pool.given if "p03" in names]
     assert len(set(tried)) == 2
 
 
 def test_a_case_that_fails_twice_is_listed_with_the_last_reason(tmp_path: Path) -> None:
-    outcomes, hands = work(tmp_path, 2, ["a", "b"], lambda _w, name, _n: "failed" if name == "a" else "done")
+    outcomes, pool = work(tmp_path, 2, ["a", "b"], lambda _w, name, _n: "failed" if name == "a" else "done")
     assert outcomes["a"].status == "failed"
     assert outcomes["a"].reason.startswith("bad on")
-    assert hands.attempts["a"] == 2
+    assert pool.attempts["a"] == 2
 
 
 def test_with_one_worker_a_failure_stands(tmp_path: Path) -> None:
-    outcomes, hands = work(tmp_path, 1, ["a", "b"], lambda _w, name, _n: "failed" if name == "a" else "done")
-    assert (outcomes["a"].status, hands.attempts["a"]) == ("failed", 1)
+    outcomes, pool = work(tmp_path, 1, ["a", "b"], lambda _w, name, _n: "failed" if name == "a" else "done")
+    assert (outcomes["a"].status, pool.attempts["a"]) == ("failed", 1)
 
 
 def test_a_case_retried_does_not_wait_for_a_worker_that_never_comes(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_cases_travel_to_other_processes_with_absolute_paths(monkeypatch: pytest
 def test_a_cluster_without_ray_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(DependencyError, match=r"pip install 'glioscope\[cluster\]', or name --cluster local"):
-        on_ray.RayHands("127.0.0.1:1", tmp_path, None, SegmentOptions(), None)
+        on_ray.RayPool("127.0.0.1:1", tmp_path, None, SegmentOptions(), None)
 
 
 # --- processes of this machine ----------------------------------------------------------------------------------------
@@ -277,8 +277,8 @@ def test_a_model_that_is_damaged_ends_the_run_in_one_line(
 
 
 def test_crews_are_iterators_that_stop_their_hands_when_left(tmp_path: Path) -> None:
-    hands = Scripted(1, lambda *_: "done")
-    outcomes: Iterator[CaseOutcome] = Crew(hands, tmp_path / "m.jsonl").segment([case("a"), case("b")])
+    pool = Scripted(1, lambda *_: "done")
+    outcomes: Iterator[CaseOutcome] = Crew(pool, tmp_path / "m.jsonl").segment([case("a"), case("b")])
     next(outcomes)
     outcomes.close()  # type: ignore[attr-defined]
-    assert hands.stopped == 1
+    assert pool.stopped == 1

@@ -143,7 +143,7 @@ def _begin(run: Run, dataset: Path, options: TrainOptions, initial: Path | None,
     if run.config_file.is_file() and not options.resume:
         raise RunError(f"{run.folder}: holds a run already; continue it with --resume or choose another folder")
     if options.resume and not run.config_file.is_file():
-        raise RunError(f"{run.folder}: holds no run to resume; leave --resume away to begin one")
+        raise RunError(f"{run.folder}: there is no run to resume; to begin one, run the command without --resume")
     chosen = run.config() if options.resume else read_config(options.config, options.overrides)
     rooms = fold_settings(chosen)
     preprocessing = settings(PreprocessingConfig, chosen, "preprocessing")

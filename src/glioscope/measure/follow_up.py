@@ -96,7 +96,7 @@ def change(
     LabelError
         The labels do not fit a glioma scheme.
     ConfigError
-        The dates are no dates, or the later one comes first.
+        A date cannot be read as one, or the later one comes first.
     RunError
         The output cannot be written.
     """

@@ -249,7 +249,7 @@ class StandardUNet(nn.Module):
 
 
 def build(config: NetworkConfig) -> nn.Module:
-    """Return a freshly initialised network; its weights hang on torch's random state."""
+    """Return a freshly initialised network; its weights depend on torch's random state."""
     if config.name == "original":
         return OriginalUNet(config.sequences, config.output_channels)
     return StandardUNet(config)

@@ -42,7 +42,7 @@ class Still:
     url: str
     """A `data:` address."""
     alt: str
-    """What it shows, for who cannot see it."""
+    """What it shows, for readers who cannot see it."""
     caption: str = ""
     sides: tuple[str, ...] = ()
     """Letters at the left, right, top and bottom."""
@@ -69,7 +69,10 @@ def still(picture: Picture, alt: str, caption: str = "", sides: tuple[str, ...] 
 
 
 def sequence_stills(scene: Scene, at: tuple[int, int, int], what: str) -> list[Still]:
-    """Return the same axial slice of each sequence, without overlay; `what` completes the words for who cannot see."""
+    """Return the same axial slice of each sequence, without overlay.
+
+    `what` completes the words for readers who cannot see it.
+    """
     stills = []
     for name in scene.images:
         label = SEQUENCE_NAMES.get(name, name)

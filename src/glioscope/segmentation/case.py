@@ -44,7 +44,7 @@ Inputs = Mapping[str, InputFile | DicomFiles]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """What is the same for all cases."""
+    """The model, its settings and where results go: the same for every case of a run."""
 
     output: Path
     spec: ModelSpec

@@ -3,8 +3,8 @@
 Read `loop` first: it joins the others. A sample (`samples`), a step and a validation (`steps`), the history and the
 checkpoint (`records`), several devices (`team`), and what it is told (`settings`).
 
-Chance hangs on (seed, step) alone: the case of a step, its augmentation and its dropout are drawn from generators
-seeded with both, so a run continued from a checkpoint takes the very steps it would have taken.
+Random numbers depend on the seed and the step alone: the case of a step, its augmentation and its dropout are drawn
+from generators seeded with both, so a run continued from a checkpoint takes the very steps it would have taken.
 """
 
 from glioscope.training.loop import train_fold

@@ -87,7 +87,7 @@ OFF = AugmentConfig(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Traits:
-    """What the chances of a case hang on."""
+    """What the chances of a case depend on."""
 
     presence: NDArray[np.bool_]
     """(channel,) which sequences it has; at least one stays."""

@@ -50,7 +50,7 @@ def train_fold(
     files : FoldFiles
         Where the cases lie, which of them to train on, and where to write.
     minutes : float, optional
-        Budget of wall time spent in steps; replaces ``training.steps``. How many steps that is hangs on the machine's
+        Budget of wall time spent in steps; replaces ``training.steps``. How many steps that is depends on the machine's
         speed: only a budget in steps gives the same weights again.
     resume : bool
         Continue from ``last.pt`` if there is one.

@@ -59,7 +59,7 @@ class State:
 
 
 def begin(config: FoldSettings, device: torch.device, team: Team, initial: Mapping[str, Tensor] | None) -> State:
-    """Return a fresh state; its weights hang on the seed, or are given.
+    """Return a fresh state; its weights come from the seed, or are given.
 
     Raises
     ------

@@ -182,7 +182,7 @@
   function legend() {
     const shown = {
       difference: [["#ff7043", "missed by the segmentation"], ["#40c4ff", "not in the reference"], ["#b388ff", "tumour in both, another tissue"]],
-      uncertainty: [["", "clear where the network is sure, pale yellow where it tosses a coin"]],
+      uncertainty: [["", "clear where the network is sure, pale yellow where it is as likely wrong as right"]],
     }[state.layer] || data.regions.map(({ colour, name, label }) => [colour, name.toLowerCase() === label ? name : `${name}, ${label}`]);
     $("v-legend").replaceChildren(...(state.overlay ? shown : []).map(([colour, text]) => {
       const item = document.createElement("li"), tone = document.createElement("i");

@@ -4,18 +4,18 @@
                ▲                      │
                └──────outcomes────────┘        OUT/manifest.jsonl: who did what, when, and why not
 
-The crew decides, and knows neither processes nor Ray (`crew`); hands carry out (`processes`, `on_ray`). A case is done
-when its summary.json says so, as in `segmentation`; the manifest tells the story, and nothing is decided by it.
+The crew decides, and knows neither processes nor Ray (`crew`); a pool of workers does the work (`processes`, `on_ray`).
+A case is done when its summary.json says so, as in `segmentation`; the manifest is a log, and nothing is decided by it.
 """
 
 from pathlib import Path
 
 from glioscope.segmentation import SegmentOptions
-from glioscope.segmentation.cluster.crew import Crew, Hands
-from glioscope.segmentation.cluster.on_ray import RayHands
-from glioscope.segmentation.cluster.processes import ProcessHands
+from glioscope.segmentation.cluster.crew import Crew, WorkerPool
+from glioscope.segmentation.cluster.on_ray import RayPool
+from glioscope.segmentation.cluster.processes import ProcessPool
 
-__all__ = ["Crew", "Hands", "crew_at"]
+__all__ = ["Crew", "WorkerPool", "crew_at"]
 
 LOCAL = "local"
 MANIFEST = "manifest.jsonl"
@@ -50,5 +50,5 @@ def crew_at(
     """
     output = Path(output).resolve()
     place = Path(model).resolve() if model is not None else None
-    kind = ProcessHands if address == LOCAL else RayHands
+    kind = ProcessPool if address == LOCAL else RayPool
     return Crew(kind(address, output, place, options, workers), output / MANIFEST)

@@ -55,7 +55,7 @@ class Event:
     """Of `died`."""
 
 
-class Hands(Protocol):
+class WorkerPool(Protocol):
     """Workers somewhere, by number."""
 
     count: int
@@ -145,7 +145,7 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
 
 
 @dataclass(slots=True, eq=False)
-class _Hand:
+class _WorkerState:
     """What is known of one worker."""
 
     where: str = ""
@@ -172,16 +172,16 @@ class Crew:
 
     Parameters
     ----------
-    hands : Hands
+    pool : WorkerPool
         The workers.
     manifest : Path
         Gets a line per event.
     """
 
-    def __init__(self, hands: Hands, manifest: Path) -> None:
-        self._hands = hands
+    def __init__(self, pool: WorkerPool, manifest: Path) -> None:
+        self._pool = pool
         self._manifest = Manifest(manifest)
-        self._workers: dict[int, _Hand] = {}
+        self._workers: dict[int, _WorkerState] = {}
         self._waiting: deque[AnyCase] = deque()
         self._suspects: deque[_Suspect] = deque()
         self._deaths: Counter[str] = Counter()
@@ -200,13 +200,13 @@ class Crew:
         self._waiting.extend(absolute(case) for case in cases)
         open_cases = {case.case_id for case in cases}
         try:
-            for worker in range(min(self._hands.count, len(cases))):
+            for worker in range(min(self._pool.count, len(cases))):
                 self._start(worker)
             since = time.monotonic()
             while open_cases:
                 self._hand_out()
-                events = self._hands.events(1.0)
-                if any(hand.ready for hand in self._workers.values()):
+                events = self._pool.events(1.0)
+                if any(state.ready for state in self._workers.values()):
                     since = time.monotonic()
                 elif time.monotonic() - since > PATIENCE:
                     raise RunError(
@@ -218,113 +218,113 @@ class Crew:
                             open_cases.remove(outcome.case_id)
                             yield outcome
         finally:
-            self._hands.stop()
+            self._pool.stop()
 
     def _start(self, worker: int) -> None:
-        hand = self._workers.setdefault(worker, _Hand())
-        hand.ready, hand.held, hand.starts = False, None, hand.starts + 1
-        self._hands.start(worker)
+        state = self._workers.setdefault(worker, _WorkerState())
+        state.ready, state.held, state.starts = False, None, state.starts + 1
+        self._pool.start(worker)
 
     def _hand_out(self) -> None:
         """Give every idle worker a chunk, smaller ones towards the end so that all end together."""
-        for number, hand in self._workers.items():
-            if not hand.ready or hand.held is not None:
+        for number, state in self._workers.items():
+            if not state.ready or state.held is not None:
                 continue
             chunk: list[AnyCase] = []
             if self._waiting:
                 size = min(CHUNK, max(1, len(self._waiting) // (2 * len(self._workers))))
                 chunk = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
-                hand.alone = False
+                state.alone = False
             elif (suspect := self._suspect_for(number)) is not None:
-                chunk, hand.alone = [suspect.case], True
+                chunk, state.alone = [suspect.case], True
             if chunk:
-                hand.held = deque(chunk)
+                state.held = deque(chunk)
                 for case in chunk:
                     self._manifest.attempts[case.case_id] += 1
                     attempt = self._manifest.attempts[case.case_id]
-                    self._manifest.add("given", case=case.case_id, worker=hand.where, attempt=attempt)
-                self._hands.give(number, chunk)
+                    self._manifest.add("given", case=case.case_id, worker=state.where, attempt=attempt)
+                self._pool.give(number, chunk)
 
     def _suspect_for(self, worker: int) -> _Suspect | None:
         """Return a case to do again that did not fail on this worker, or any if there is no other worker."""
         for suspect in self._suspects:
-            others = any(hand.ready for number, hand in self._workers.items() if number != worker)
+            others = any(state.ready for number, state in self._workers.items() if number != worker)
             if suspect.not_on != worker or not others:
                 self._suspects.remove(suspect)
                 return suspect
         return None
 
     def _take(self, event: Event) -> Iterator[CaseOutcome]:
-        hand = self._workers.get(event.worker)
-        if hand is None:  # given up
+        state = self._workers.get(event.worker)
+        if state is None:  # given up
             return
         if event.kind == "ready":
-            hand.ready, hand.where = True, event.where
-            self._manifest.add("ready", worker=hand.where)
+            state.ready, state.where = True, event.where
+            self._manifest.add("ready", worker=state.where)
         elif event.kind == "idle":
-            self._put_back(hand)  # nothing is held, unless a worker forgot a case
+            self._put_back(state)  # nothing is held, unless a worker forgot a case
         elif event.kind == "outcome" and event.outcome is not None:
-            yield from self._answer(event.worker, hand, event.outcome)
+            yield from self._answer(event.worker, state, event.outcome)
         elif event.kind == "refused" and event.error is not None:
-            self._manifest.add("refused", worker=hand.where, reason=str(event.error))
+            self._manifest.add("refused", worker=state.where, reason=str(event.error))
             self._refusal = event.error
-            self._retire(event.worker, hand)
+            self._retire(event.worker, state)
         elif event.kind == "died":
-            yield from self._mourn(event.worker, hand, event.reason)
+            yield from self._replace_dead(event.worker, state, event.reason)
 
-    def _answer(self, worker: int, hand: _Hand, outcome: CaseOutcome) -> Iterator[CaseOutcome]:
-        case_id, hand.starts = outcome.case_id, 0
-        held = hand.held or deque()
+    def _answer(self, worker: int, state: _WorkerState, outcome: CaseOutcome) -> Iterator[CaseOutcome]:
+        case_id, state.starts = outcome.case_id, 0
+        held = state.held or deque()
         case = next((case for case in held if case.case_id == case_id), None)
         if case is not None:
             held.remove(case)
         if outcome.status == "failed" and case is not None and case_id not in self._failed_once:
             self._failed_once.add(case_id)
             if len(self._workers) > 1:
-                self._manifest.add("retried", case=case_id, worker=hand.where, reason=outcome.reason)
+                self._manifest.add("retried", case=case_id, worker=state.where, reason=outcome.reason)
                 self._suspects.append(_Suspect(case=case, not_on=worker))
                 return
         earlier = case_id in self._manifest.done_before
         if outcome.status == "skipped" and case_id in self._again and not earlier:  # its worker died after it was done
             outcome = replace(outcome, status="done")
         self._manifest.add(
-            outcome.status, case=case_id, worker=hand.where, **({"reason": outcome.reason} if outcome.reason else {})
+            outcome.status, case=case_id, worker=state.where, **({"reason": outcome.reason} if outcome.reason else {})
         )
         yield outcome
 
-    def _mourn(self, worker: int, hand: _Hand, reason: str) -> Iterator[CaseOutcome]:
+    def _replace_dead(self, worker: int, state: _WorkerState, reason: str) -> Iterator[CaseOutcome]:
         """Take the cases of a dead worker back, and start it anew."""
-        held = list(hand.held or ())
-        self._manifest.add("died", worker=hand.where, reason=reason, cases=[case.case_id for case in held[:AHEAD]])
-        log.warning("worker %s died (%s); its cases are done again", hand.where or worker, reason)
+        held = list(state.held or ())
+        self._manifest.add("died", worker=state.where, reason=reason, cases=[case.case_id for case in held[:AHEAD]])
+        log.warning("worker %s died (%s); its cases are done again", state.where or worker, reason)
         self._again.update(case.case_id for case in held)
-        if hand.alone and held:
+        if state.alone and held:
             case = held[0]
             self._deaths[case.case_id] += 1
             if self._deaths[case.case_id] >= DEATHS:
-                hand.held = None
+                state.held = None
                 why = f"{DEATHS} workers died while they worked on it alone ({reason}); give it more memory"
-                self._manifest.add("failed", case=case.case_id, worker=hand.where, reason=why)
+                self._manifest.add("failed", case=case.case_id, worker=state.where, reason=why)
                 yield CaseOutcome(case_id=case.case_id, status="failed", reason=why)
-            hand.starts = 0  # the case is to blame, not the worker
+            state.starts = 0  # the case is to blame, not the worker
         else:
             self._waiting.extendleft(reversed(held[AHEAD:]))
             self._suspects.extend(_Suspect(case=case) for case in held[:AHEAD])
-            hand.held = None
-        self._put_back(hand)
-        if hand.starts >= STARTS:
-            self._retire(worker, hand)
+            state.held = None
+        self._put_back(state)
+        if state.starts >= STARTS:
+            self._retire(worker, state)
         else:
             self._start(worker)
 
-    def _put_back(self, hand: _Hand) -> None:
-        for case in hand.held or ():
+    def _put_back(self, state: _WorkerState) -> None:
+        for case in state.held or ():
             self._suspects.append(_Suspect(case=case))
-        hand.held = None
+        state.held = None
 
-    def _retire(self, worker: int, hand: _Hand) -> None:
+    def _retire(self, worker: int, state: _WorkerState) -> None:
         """Do without a worker; without the last one there is no going on."""
-        self._waiting.extendleft(reversed(hand.held or ()))
+        self._waiting.extendleft(reversed(state.held or ()))
         del self._workers[worker]
         if not self._workers:
             raise self._refusal or RunError(

@@ -60,7 +60,7 @@ def _ray() -> Any:
     return ray
 
 
-class RayHands:
+class RayPool:
     """Workers as actors of a Ray cluster.
 
     Parameters

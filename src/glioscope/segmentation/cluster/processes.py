@@ -42,7 +42,7 @@ class _Process:
     pipe: Connection
 
 
-class ProcessHands:
+class ProcessPool:
     """Workers as processes of this machine.
 
     Parameters
