@@ -78,10 +78,10 @@ plt.show()
 #
 # `train` deals the cases to five folds, by patient, so that no patient is on both sides; four fifths are trained on.
 # `original` is the notebook's U-Net: Dice and focal loss, Adam, no augmentation. Only what differs here is named: a
-# coarser grid, no fixed crop, fewer features and a larger step, since minutes are few.
+# coarser grid, no fixed crop and a larger step, since minutes are few.
 
 # %%
-settings = ["preprocessing.spacing_mm=4.0", "network.widths=[8, 16, 32, 64, 128]", "training.window=brain"]
+settings = ["preprocessing.spacing_mm=4.0", "training.window=brain"]
 settings += ["training.minimum_tumour=0", "training.learning_rate=3e-3", "training.clip=1", "training.validations=10"]
 run = glioscope.train(DATA, WORK / "run", options=TrainOptions(config="original", overrides=settings, minutes=MINUTES))
 fold = run.folds()[0]

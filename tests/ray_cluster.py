@@ -184,7 +184,7 @@ class Driver:
 
     def worker(self) -> int:
         """The process that was given a case last."""
-        return int(self.events("given")[-1]["worker"].rsplit(":", 1)[1])
+        return int(self.events("given")[-1].worker.rsplit(":", 1)[1])
 
     def kill(self) -> None:
         """Kill it, and wait until Ray has ended its workers."""

@@ -29,8 +29,8 @@ BLOCK = re.compile(r"(?:^<!-- not run: (?P<why>.+?) -->\n+)?^```console\n(?P<bod
 TOML = re.compile(r"^```toml\n# (?P<name>[\w.-]+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 NOT_RUN = 12
 """Blocks that may be marked as not run, in all pages together."""
-ELSEWHERE = ("make", "git", "python")
-"""Programs that lines may start with besides `glioscope`: CI itself runs make; scripts have tests of their own."""
+ELSEWHERE = ("make", "git", "python", "pip")
+"""Programs that lines may start with besides `glioscope`: CI runs make and pip itself; scripts have their own tests."""
 
 TINY = (
     *("preprocessing.spacing_mm=4", "training.steps=2", "training.stages=[{share = 1.0}]"),

@@ -27,7 +27,7 @@ def oblique_cases(draw):
     image[1, 2, 3] = 3
     image[2, 2, 3] = 4
     labels = np.where(image > 0, rng.choice([0, 1, 2, 4], shape), 0).astype(np.uint8)
-    case = Case(case_id="x", subject_id="x", sequences={"t1c": VolumeFile(Path("x"))})
+    case = Case(case_id="x", subject_id="x", sequences={"t1c": VolumeFile(Path("x"))}, scheme="brats2018")
     return LoadedCase(case=case, grid=Grid(shape, affine), images={"t1c": image}, reference=labels)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +50,14 @@ def test_segment_writes_a_derivative(dataset: Path, tmp_path: Path, model: Path)
     }
     written = read_labels(out / "sub-02/anat/sub-02_desc-glioma_dseg.nii.gz")
     np.testing.assert_array_equal(written.data, read_labels(out / "glioscope/sub-02/segmentation.nii.gz").data)
-    sidecar = json.loads((out / "sub-02/anat/sub-02_desc-glioma_dseg.json").read_text())
+    sidecar = json.loads((out / "sub-02/anat/sub-02_desc-glioma_dseg.json").read_text("utf-8"))
     assert sidecar["Sources"][1] == "sub-02/anat/sub-02_ce-gadolinium_T1w.nii.gz"
     assert sidecar["LabelScheme"] == "brats2023"
-    table = (out / "desc-glioma_dseg.tsv").read_text().splitlines()
+    table = (out / "desc-glioma_dseg.tsv").read_text("utf-8").splitlines()
     assert table[:2] == ["index\tname\tabbreviation", "0\tBackground\tBG"]
     assert "3\tEnhancing tumour\tET" in table
-    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
-    assert str(tmp_path) not in "".join(path.read_text() for path in out.glob("sub-*/**/*.json"))
+    assert json.loads((out / "dataset_description.json").read_text("utf-8"))["DatasetType"] == "derivative"
+    assert str(tmp_path) not in "".join(path.read_text("utf-8") for path in out.glob("sub-*/**/*.json"))
 
 
 def test_the_app_takes_participants_then_the_group(
@@ -69,7 +70,7 @@ def test_the_app_takes_participants_then_the_group(
     label = ["--participant_label", "sub-01", "--session-label", "2"]
     assert bids_app([*shared, "participant", *label, "--model", str(model)]) == 0
     assert bids_app([*shared, "group"]) == 0
-    rows = list(csv.DictReader((out / "group_glioma.tsv").read_text().splitlines(), delimiter="\t"))
+    rows = list(csv.DictReader((out / "group_glioma.tsv").read_text("utf-8").splitlines(), delimiter="\t"))
     assert [row["case"] for row in rows] == ["sub-01_ses-2", "sub-02"]
     assert float(rows[0]["WT_ml"]) > 0
     assert bids_app([*shared, "participant", "--participant-label", "09", "--model", str(model)]) == 2
@@ -77,7 +78,8 @@ def test_the_app_takes_participants_then_the_group(
 
 
 def test_the_official_validator_accepts_it(dataset: Path, tmp_path: Path, model: Path) -> None:
-    program = shutil.which("bids-validator-deno") or shutil.which("bids-validator")
+    beside = Path(sys.executable).parent  # where pip puts it, also in an environment that is not activated
+    program = shutil.which("bids-validator-deno", path=str(beside)) or shutil.which("bids-validator")
     if program is None:
         pytest.skip("bids-validator-deno is not installed; it comes with the extra 'dev'")
     out = tmp_path / "out"
@@ -132,7 +134,7 @@ def test_parts_of_a_cohort_are_disjoint_and_resume(tmp_path: Path, model: Path) 
     assert {outcome.status for outcome in again.outcomes} == {"skipped"}
     whole = segment(tmp_path / "in", tmp_path / "out", model=model, options=PLAIN)
     assert [outcome.status for outcome in whole.outcomes] == ["skipped"] * 5 + ["failed"]
-    assert len((tmp_path / "out/cohort.csv").read_text().splitlines()) == 7
+    assert len((tmp_path / "out/cohort.csv").read_text("utf-8").splitlines()) == 7
 
 
 @pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0)])

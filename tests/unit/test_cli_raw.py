@@ -1,14 +1,19 @@
 """What `prepare` takes as raw input, told apart by what the folder holds."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from glioscope.cli import main
 from glioscope.cli.sources import case_name, clinical_files, explanation, places, read_raw
 from glioscope.errors import CaseError
+from glioscope.results import Flag
+from glioscope.results.preparation import AffineGrid, BrainRecord, Preparation, RawOrigin, SeriesRecord
 from glioscope.segmentation import CaseOutcome
 from glioscope.space.grid import Grid
 from glioscope.space.volumes import write_volume
+from summaries import tiny_summary
 
 
 def write(path, value, spacing=1.0):
@@ -83,14 +88,28 @@ def test_clinical_files_are_listed_by_kind():
     assert clinical_files("SR, seg") == ("seg", "sr")
 
 
+def series(name: str = "", reason: str = "") -> SeriesRecord:
+    return SeriesRecord(series=name, reason=reason, description="", problems=())
+
+
 def test_what_was_taken_for_what_is_said():
-    raw = {
-        "why": "it is DICOM",
-        "series": {"t1c": {"series": "series 3", "reason": "its times"}, "t2f": {"series": "", "reason": ""}},
-        "left_out": {"series 1": "a localiser"},
-    }
-    flags = [{"code": "scan-t1c", "message": "t1c: slice 3 is missing"}, {"code": "thick-slices", "message": "thick"}]
-    outcome = CaseOutcome(case_id="p", status="done", summary={"raw": raw, "flags": flags})
+    grid = AffineGrid(shape=(1, 1, 1), affine_ras_mm=((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)))
+    brain = BrainRecord(**dict.fromkeys((field.name for field in fields(BrainRecord)), None))
+    preparation = Preparation(reference="t1c", grid=grid, sequences={}, brain=brain, problems=(), seconds={}, config={})
+    raw = RawOrigin(
+        why="it is DICOM",
+        inputs={},
+        patient="",
+        series={"t1c": series("series 3", "its times"), "t2f": series()},
+        left_out={"series 1": "a localiser"},
+        preparation=preparation,
+        native={},
+    )
+    flags = (
+        Flag(code="scan-t1c", severity="warning", message="t1c: slice 3 is missing"),
+        Flag(code="thick-slices", severity="info", message="thick"),
+    )
+    outcome = CaseOutcome.of(tiny_summary("p", raw=raw, flags=flags), "done")
     assert explanation(outcome) == [
         "p: prepared first, because it is DICOM",
         "  t1c: series 3: its times",

@@ -246,7 +246,7 @@ def test_an_export_that_decides_otherwise_is_no_model(tmp_path: Path, monkeypatc
     monkeypatch.setattr(exporting, "TorchEngine", lambda *_, **__: type("Engine", (), {"network": None})())
     monkeypatch.setattr(exporting, "OpenVinoEngine", lambda *_, **__: None)
     monkeypatch.setattr(exporting, "export_openvino", lambda *_, **__: ())
-    monkeypatch.setattr(exporting, "parity", lambda *_: 0.9)
+    monkeypatch.setattr(exporting, "parity", lambda *_, **__: 0.9)
     folder = write_tiny_model(tmp_path / "source")
     (folder / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match=r"agrees with torch on 90\.0000% of voxels; 99\.9% is needed"):
