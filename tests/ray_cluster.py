@@ -19,7 +19,7 @@ from typing import Any, Self
 import pytest
 
 from glioscope.results.verifying import verify
-from glioscope.segmentation.cluster.crew import read_manifest
+from glioscope.segmentation.cluster.crew import ManifestEntry, read_manifest
 
 MARK = "GLIOSCOPE_TEST_NODE"
 ENVIRONMENT = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
@@ -161,7 +161,7 @@ class Driver:
         command += ["--model", str(cohort / "model"), "--no-report", "--cluster", address, "--threads", "1"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
 
-    def events(self, kind: str) -> list[dict[str, str]]:
+    def events(self, kind: str) -> list[ManifestEntry]:
         """Those of the manifest."""
         return [entry for entry in read_manifest(self.output / "manifest.jsonl") if entry.event == kind]
 

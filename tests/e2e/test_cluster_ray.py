@@ -48,9 +48,9 @@ def test_driver_worker_and_node_are_killed_and_nothing_is_lost(cohort: Path, tmp
     text = second.finish()
     assert f"{CASES - len(done_before)} segmented, {len(done_before)} already done, 0 failed" in text
     nothing_lost(cohort, tmp_path)
-    skipped = {entry["case"] for entry in second.events("skipped")}
+    skipped = {entry.case for entry in second.events("skipped")}
     assert skipped == done_before, "what was done was done again"
-    assert max(Counter(entry["case"] for entry in second.events("done")).values()) == 1
+    assert max(Counter(entry.case for entry in second.events("done")).values()) == 1
 
 
 @pytest.mark.long
