@@ -58,7 +58,7 @@ class Watch:
         now = time.monotonic()
         if news or now - self._last >= self._every:
             self._last = now
-            share = f"{done:g}/{total:g}" if total > 1 or float(done).is_integer() else f"{done:.0%}"
+            share = f"{int(done)}/{total:g}" if total > 1 or float(done).is_integer() else f"{done:.0%}"
             print(f"{self._title} {share} {line}".rstrip(), file=sys.stderr, flush=True)
 
 
